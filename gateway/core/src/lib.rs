@@ -1,0 +1,11 @@
+//! The gateway's decisions, as pure functions and small state machines.
+//!
+//! Nothing here reads a clock, a file or a socket: time and bytes are arguments, so every rule is tested by value.
+
+pub mod coverage;
+pub mod frame;
+pub mod message;
+pub mod record;
+pub mod template;
+pub mod topic;
+pub mod trie;

@@ -1,0 +1,21 @@
+//! The gateway: sockets, disk, registry and wiring around `causeway-core` and `causeway-host`.
+//!
+//! `main.rs` tells the story; [`app`] builds the parts in order and owns every task.
+
+pub mod admin;
+pub mod app;
+pub mod certs;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod devices;
+pub mod dispatch;
+pub mod journal;
+pub mod log;
+pub mod metrics;
+pub mod mqtt;
+pub mod plugins;
+pub mod policy;
+pub mod router;
+pub mod store;
+pub mod telemetry;
