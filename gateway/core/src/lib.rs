@@ -4,6 +4,7 @@
 
 pub mod coverage;
 pub mod frame;
+pub mod inflight;
 pub mod message;
 pub mod record;
 pub mod template;
