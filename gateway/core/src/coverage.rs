@@ -8,7 +8,7 @@
 //! The rule decides about the subscription; each delivery is decided again for its own topic. So a `forbid` on one
 //! value need not refuse a wildcard over all values, and untyped topics need not refuse a filter that matches them too.
 
-use crate::template::{Segment, Template, Templates, Vars, is_reserved};
+use crate::template::{Segment, Template, Templates, Vars, can_be_value, is_reserved};
 
 /// What the coverage rule says about a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,11 +156,6 @@ impl<'a> Meeting<'a> {
     }
 }
 
-/// Whether a variable can take this level as its value.
-fn can_be_value(first: bool, level: &str) -> bool {
-    !level.is_empty() && !(first && is_reserved(level))
-}
-
 /// Whether a template matches a topic some of whose levels may be any.
 fn matches(template: &Template, topic: &[Level<'_>]) -> bool {
     let mut levels = topic.iter().enumerate();
@@ -221,7 +216,7 @@ mod tests {
         check("devices/d1/a/+", &["own device=d1"]);
         check("devices/#", &["own"]);
         check("#", &["cardata", "dtc", "own"]);
-        check("+/cvra/#", &["cardata", "dtc", "own"]);
+        check("+/cvra/#", &["cardata", "dtc", "own device=cvra"]);
         check("$aws/#", &["jobs"]);
         check("$aws/events/jobExecution/j1/+", &["jobs"]);
         check("devices/d1", &[]);
@@ -250,7 +245,7 @@ mod tests {
         assert_eq!(coverage(&templates, "devices/d1/#", own), Coverage::Covered);
         assert_eq!(coverage(&templates, "dt/cvra/d1/+", own), Coverage::Covered);
         assert_eq!(coverage(&templates, "elsewhere/#", own), Coverage::Untyped);
-        for filter in ["devices/d2/#", "devices/+/x", "#", "+/d1/#", "dt/cvra/+/cardata"] {
+        for filter in ["devices/d2/#", "devices/+/x", "#", "+/d2/#", "dt/cvra/+/cardata"] {
             assert!(matches!(coverage(&templates, filter, own), Coverage::Uncovered(..)), "{filter}");
         }
         let only_dtc = |template: &Template, _: &Vars<'_>| template.name() == "dtc";

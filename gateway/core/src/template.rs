@@ -117,7 +117,9 @@ impl Template {
             match segment {
                 Segment::Literal(literal) if literal == level => {}
                 Segment::Literal(_) => return None,
-                Segment::Variable(_) | Segment::Rest(_) if here.len() == topic.len() && is_reserved(level) => return None,
+                Segment::Variable(_) | Segment::Rest(_) if here.len() == topic.len() && is_reserved(level) => {
+                    return None;
+                }
                 Segment::Variable(_) if level.is_empty() => return None,
                 Segment::Variable(index) => vars.bind(*index, level),
                 Segment::Rest(_) if here.split('/').any(str::is_empty) => return None,
@@ -156,7 +158,7 @@ impl Template {
 /// Whether a variable at level `index` can take every value of this segment.
 fn reaches(index: usize, segment: &Segment) -> bool {
     match segment {
-        Segment::Literal(level) => !level.is_empty() && !(index == 0 && is_reserved(level)),
+        Segment::Literal(level) => can_be_value(index == 0, level),
         Segment::Variable(_) | Segment::Rest(_) => true,
     }
 }
@@ -164,6 +166,12 @@ fn reaches(index: usize, segment: &Segment) -> bool {
 /// Topics that start with `$` belong to brokers: wildcards and variables do not reach them (MQTT5 4.7.2).
 pub(crate) fn is_reserved(first_level: &str) -> bool {
     first_level.starts_with('$')
+}
+
+/// Whether a variable, at the start of a pattern or after it, can take this level as its value.
+pub(crate) fn can_be_value(first: bool, level: &str) -> bool {
+    let hidden = first && is_reserved(level);
+    !level.is_empty() && !hidden
 }
 
 fn check_name(name: &str) -> Result<(), TemplateError> {
@@ -296,7 +304,9 @@ mod tests {
     fn a_variable_captures_one_level() {
         let pattern = "dt/cvra/{device}/cardata";
         assert_eq!(captured(pattern, "dt/cvra/d1/cardata").as_deref(), Some("device=d1"));
-        for other in ["dt/cvra/d1/trip", "dt/cvra/d1", "dt/cvra/d1/x/cardata", "dt/cvra//cardata", "dt/cvra/d1/cardata/"] {
+        for other in
+            ["dt/cvra/d1/trip", "dt/cvra/d1", "dt/cvra/d1/x/cardata", "dt/cvra//cardata", "dt/cvra/d1/cardata/"]
+        {
             assert_eq!(captured(pattern, other), None, "{other}");
         }
     }

@@ -29,13 +29,27 @@ impl Set {
         set
     }
 
-    fn combine(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
-        Self(std::array::from_fn(|word| with(self.0[word], other.0[word])))
+    fn and(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] & other.0[word]))
     }
 
-    fn topics(&self) -> impl Iterator<Item = usize> {
-        let bit = |index: &usize| self.0[index / 64] >> (index % 64) & 1 == 1;
-        (0..13 * 64).filter(bit)
+    fn without(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] & !other.0[word]))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0 == [0; 13]
+    }
+
+    fn topics(&self) -> Vec<usize> {
+        let mut topics = vec![];
+        for (word, mut bits) in self.0.into_iter().enumerate() {
+            while bits != 0 {
+                topics.push(word * 64 + bits.trailing_zeros() as usize);
+                bits &= bits - 1;
+            }
+        }
+        topics
     }
 }
 
@@ -71,7 +85,9 @@ fn oracle_template(template: &[&str], topic: &[&str]) -> Option<Vec<String>> {
     };
     let (here, after) = match *segment {
         "{...}" => (topic.iter().all(|level| !level.is_empty()).then(|| vec![topic.join("/")])?, vec![]),
-        "{}" => ((!level.is_empty()).then(|| vec![(*level).to_owned()])?, oracle_template(&template[1..], &topic[1..])?),
+        "{}" => {
+            ((!level.is_empty()).then(|| vec![(*level).to_owned()])?, oracle_template(&template[1..], &topic[1..])?)
+        }
         literal => ((literal == *level).then(Vec::new)?, oracle_template(&template[1..], &topic[1..])?),
     };
     Some([here, after].concat())
@@ -91,7 +107,7 @@ struct Pattern {
 
 struct Universe {
     topics: Vec<Vec<&'static str>>,
-    filters: Vec<(Vec<&'static str>, String, Set)>,
+    filters: Vec<(String, Set)>,
     patterns: Vec<Pattern>,
 }
 
@@ -105,7 +121,7 @@ impl Universe {
         let filters = filters.filter(|filter| check_filter(&filter.join("/")).is_ok());
         let filters = filters.map(|filter| {
             let set = Set::of(&topics, |topic| !hidden(&filter, topic) && oracle_filter(&filter, topic));
-            (filter.clone(), filter.join("/"), set)
+            (filter.join("/"), set)
         });
         let filters = filters.collect();
         let closed = sequences(&TEMPLATE_LEVELS, PATTERN_DEPTH);
@@ -128,9 +144,11 @@ impl Universe {
             let values = values.into_iter().map(Some).collect::<Vec<_>>();
             agreed = Some(match agreed {
                 None => values,
-                Some(known) => {
-                    known.into_iter().zip(values).map(|(known, value)| known.filter(|_| known == value)).collect()
-                }
+                Some(known) => known
+                    .into_iter()
+                    .zip(values)
+                    .map(|(known, value)| if known == value { known } else { None })
+                    .collect(),
             });
             if agreed.as_ref().is_some_and(|agreed| agreed.iter().all(Option::is_none)) {
                 break;
@@ -175,16 +193,22 @@ fn granted(grants: &[Grant], template: usize, vars: &[Option<String>]) -> bool {
 fn filters_and_templates_match_as_defined_on_every_topic() {
     let universe = Universe::new();
     let topics = universe.topics.iter().map(|topic| topic.join("/")).collect::<Vec<_>>();
-    for (_, filter, matched) in &universe.filters {
+    for (filter, matched) in &universe.filters {
         let found = Set(std::array::from_fn(|word| {
-            (0..64).filter(|bit| topics.get(word * 64 + bit).is_some_and(|topic| filter_matches(filter, topic))).fold(0, |set, bit| set | 1 << bit)
+            (0..64)
+                .filter(|bit| topics.get(word * 64 + bit).is_some_and(|topic| filter_matches(filter, topic)))
+                .fold(0, |set, bit| set | 1 << bit)
         }));
         assert!(found == *matched, "{filter}");
     }
     for pattern in &universe.patterns {
         for (topic, levels) in topics.iter().zip(&universe.topics) {
-            let found = pattern.parsed.match_topic(topic).map(|vars| vars.bound().map(|(_, value)| value.to_owned()).collect::<Vec<_>>());
-            let expected = if hidden(&pattern.levels, levels) { None } else { oracle_template(&pattern.levels, levels) };
+            let found = pattern
+                .parsed
+                .match_topic(topic)
+                .map(|vars| vars.bound().map(|(_, value)| value.to_owned()).collect::<Vec<_>>());
+            let expected =
+                if hidden(&pattern.levels, levels) { None } else { oracle_template(&pattern.levels, levels) };
             assert_eq!(found, expected, "{} {topic}", pattern.parsed.pattern());
         }
     }
@@ -197,84 +221,128 @@ fn shadowed_templates_are_those_that_no_topic_reaches() {
         for later in universe.patterns.iter().skip(index % 3).step_by(3) {
             let both = [parse("earlier", &earlier.levels), parse("later", &later.levels)];
             let shadowed = !Templates::new(both.to_vec()).unwrap().shadowed().is_empty();
-            let reachable = later.topics.combine(&earlier.topics, |later, earlier| later & !earlier);
-            assert_eq!(shadowed, reachable.topics().next().is_none(), "{earlier:?} {later:?}", earlier = earlier.levels, later = later.levels);
+            let reachable = later.topics.without(&earlier.topics);
+            assert_eq!(
+                shadowed,
+                reachable.is_empty(),
+                "{earlier:?} {later:?}",
+                earlier = earlier.levels,
+                later = later.levels
+            );
         }
     }
+}
+
+/// One case: templates in order, a filter, and what the principal may do.
+struct World<'u> {
+    number: usize,
+    universe: &'u Universe,
+    patterns: Vec<&'u Pattern>,
+    filter: &'u (String, Set),
+    grants: Vec<Grant>,
+}
+
+impl<'u> World<'u> {
+    fn random(universe: &'u Universe, number: usize) -> Self {
+        let mut random = Random((number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let count = 1 + random.below(4);
+        let pattern = |_| &universe.patterns[random.below(universe.patterns.len())];
+        let patterns = (0..count).map(pattern).collect::<Vec<_>>();
+        let filter = &universe.filters[random.below(universe.filters.len())];
+        let grants = (0..random.below(2 * count + 2)).map(|_| random_grant(&mut random, &patterns)).collect();
+        Self { number, universe, patterns, filter, grants }
+    }
+
+    fn templates(&self) -> Templates {
+        let named = self.patterns.iter().enumerate();
+        Templates::new(named.map(|(index, pattern)| parse(&format!("t{index}"), &pattern.levels)).collect()).unwrap()
+    }
+
+    /// The topics of each type that the filter matches: the first template that matches is the type.
+    fn typed(&self) -> Vec<(usize, Set)> {
+        let mut untaken = self.filter.1.clone();
+        let mut typed = vec![];
+        for (index, pattern) in self.patterns.iter().enumerate() {
+            typed.push((index, untaken.and(&pattern.topics)));
+            untaken = untaken.without(&pattern.topics);
+        }
+        typed.retain(|(_, topics)| !topics.is_empty());
+        typed
+    }
+
+    /// The requests that the rule asks: each type that is reached, with the values common to all that both match.
+    fn requests(&self) -> Vec<(usize, Vec<Option<String>>)> {
+        let agreed = |index: usize| {
+            let pattern = self.patterns[index];
+            self.universe.agreed(pattern, &self.filter.1.and(&pattern.topics))
+        };
+        self.typed().into_iter().map(|(index, _)| (index, agreed(index))).collect()
+    }
+
+    fn check(&self) -> Outcome {
+        let templates = self.templates();
+        let requests = self.requests();
+        let permitted = |template: &Template, vars: &Vars<'_>| {
+            let index = templates.iter().position(|known| known == template).unwrap();
+            let values = template.variables().iter().map(|name| vars.get(name).map(str::to_owned)).collect();
+            let request = (index, values);
+            assert!(requests.contains(&request), "{self} asks for {request:?}");
+            granted(&self.grants, request.0, &request.1)
+        };
+        let found = coverage(&templates, &self.filter.0, permitted);
+        let allowed = requests.iter().all(|(index, values)| granted(&self.grants, *index, values));
+        let (expected, outcome) = match found {
+            Coverage::Untyped => (requests.is_empty(), Outcome::Untyped),
+            Coverage::Covered => (allowed && !requests.is_empty(), Outcome::Covered),
+            Coverage::Uncovered(..) => (!allowed, Outcome::Uncovered),
+        };
+        assert!(expected, "{self} is {outcome:?}");
+        if outcome == Outcome::Covered {
+            self.assert_sound();
+        }
+        outcome
+    }
+
+    /// Soundness: no typed topic that an allowed filter matches is one that the principal may not receive.
+    fn assert_sound(&self) {
+        for (index, topics) in self.typed() {
+            for topic in topics.topics() {
+                let topic = &self.universe.topics[topic];
+                let values = oracle_template(&self.patterns[index].levels, topic).unwrap();
+                let values = values.into_iter().map(Some).collect::<Vec<_>>();
+                assert!(granted(&self.grants, index, &values), "{self} lets {topic:?} through");
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for World<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let patterns = self.patterns.iter().map(|pattern| &pattern.levels).collect::<Vec<_>>();
+        write!(out, "world {}: {} over {patterns:?} with {:?}", self.number, self.filter.0, self.grants)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Outcome {
+    Covered,
+    Uncovered,
+    Untyped,
 }
 
 #[test]
 fn coverage_agrees_with_brute_force_in_random_worlds() {
     let universe = Universe::new();
-    let (mut covered, mut uncovered, mut untyped) = (0, 0, 0);
-    for world in 1..=WORLDS {
-        let mut random = Random(world as u64 * 0x9E37_79B9_7F4A_7C15);
-        let count = 1 + random.below(4);
-        let patterns = (0..count).map(|_| &universe.patterns[random.below(universe.patterns.len())]).collect::<Vec<_>>();
-        let (levels, filter, matched) = &universe.filters[random.below(universe.filters.len())];
-        let grants = random_grants(&mut random, &patterns);
-        let named = patterns.iter().enumerate().map(|(index, pattern)| parse(&format!("t{index}"), &pattern.levels));
-        let templates = Templates::new(named.collect()).unwrap();
-        let describe = || format!("world {world}: {levels:?} over {:?} with {grants:?}", patterns.iter().map(|pattern| &pattern.levels).collect::<Vec<_>>());
-
-        // What the filter reaches, and what is bound there: every topic that it matches, typed by the first match.
-        let mut expected = vec![];
-        let mut untaken = matched.clone();
-        for (index, pattern) in patterns.iter().enumerate() {
-            if untaken.combine(&pattern.topics, |left, right| left & right).topics().next().is_some() {
-                let meeting = matched.combine(&pattern.topics, |left, right| left & right);
-                expected.push((index, universe.agreed(pattern, &meeting)));
-            }
-            untaken = untaken.combine(&pattern.topics, |left, right| left & !right);
-        }
-
-        let permitted = |template: &Template, vars: &Vars<'_>| {
-            let index = templates.iter().position(|known| known == template).unwrap();
-            let values = template.variables().iter().map(|name| vars.get(name).map(str::to_owned)).collect::<Vec<_>>();
-            assert!(expected.contains(&(index, values.clone())), "{} asks for {index} {values:?}", describe());
-            granted(&grants, index, &values)
-        };
-        let found = coverage(&templates, filter, permitted);
-        let allowed = expected.iter().all(|(index, values)| granted(&grants, *index, values));
-        match found {
-            Coverage::Untyped => {
-                untyped += 1;
-                assert!(expected.is_empty(), "{}", describe());
-            }
-            Coverage::Covered => {
-                covered += 1;
-                assert!(allowed && !expected.is_empty(), "{}", describe());
-                assert_sound(&universe, &patterns, matched, &grants, &describe);
-            }
-            Coverage::Uncovered(..) => {
-                uncovered += 1;
-                assert!(!allowed, "{}", describe());
-            }
-        }
-    }
-    assert!(covered > WORLDS / 20 && uncovered > WORLDS / 20 && untyped > WORLDS / 20, "{covered} {uncovered} {untyped}");
-}
-
-/// Soundness: no typed topic that an allowed filter matches is one that the principal may not receive.
-fn assert_sound(universe: &Universe, patterns: &[&Pattern], matched: &Set, grants: &[Grant], describe: &impl Fn() -> String) {
-    let mut untaken = matched.clone();
-    for (index, pattern) in patterns.iter().enumerate() {
-        for topic in untaken.combine(&pattern.topics, |left, right| left & right).topics() {
-            let values = oracle_template(&pattern.levels, &universe.topics[topic]).unwrap();
-            let values = values.into_iter().map(Some).collect::<Vec<_>>();
-            assert!(granted(grants, index, &values), "{} lets {:?} through", describe(), universe.topics[topic]);
-        }
-        untaken = untaken.combine(&pattern.topics, |left, right| left & !right);
+    let outcomes = (1..=WORLDS).map(|number| World::random(&universe, number).check()).collect::<Vec<_>>();
+    for outcome in [Outcome::Covered, Outcome::Uncovered, Outcome::Untyped] {
+        let count = outcomes.iter().filter(|found| **found == outcome).count();
+        assert!(count > WORLDS / 20, "only {count} worlds are {outcome:?}");
     }
 }
 
-fn random_grants(random: &mut Random, patterns: &[&Pattern]) -> Vec<Grant> {
-    let mut grants = vec![];
-    for _ in 0..random.below(2 * patterns.len() + 2) {
-        let template = random.below(patterns.len());
-        let variables = patterns[template].levels.iter().filter(|level| level.starts_with('{')).count();
-        let values = (0..variables).map(|_| [None, None, Some("a"), Some("b"), Some("a/b")][random.below(5)]).collect();
-        grants.push(Grant { template, values });
-    }
-    grants
+fn random_grant(random: &mut Random, patterns: &[&Pattern]) -> Grant {
+    let template = random.below(patterns.len());
+    let variables = patterns[template].levels.iter().filter(|level| level.starts_with('{')).count();
+    let values = (0..variables).map(|_| [None, None, Some("a"), Some("b"), Some("a/b")][random.below(5)]).collect();
+    Grant { template, values }
 }
