@@ -1,1 +1,448 @@
-//! Placeholder.
+//! The live path: every message goes through rumqttd's router to the front door's delivery links.
+//!
+//! The only file that names rumqttd. Nothing of a device lives inside it: one ingest link publishes to one constant
+//! topic, a fixed set of delivery links subscribes to it, and the payload is an encoded message. What the delivery links
+//! have not seen yet stays in a bounded window here, so that a router that dies is replaced and given the window again:
+//! no client notices and nothing is lost. Who gets a message is not decided here.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
+use rumqttd::protocol::{Packet, Publish};
+use rumqttd::{Notification, RouterConfig};
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+/// The one topic inside the router; ASCII, because rumqttd slices the first byte of a topic.
+const TOPIC: &str = "m";
+/// How long the router may take to answer an attachment.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause before a router that could not be started is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// Deliveries between two chances for other tasks of this worker thread.
+const DELIVERIES_PER_TURN: u32 = 128;
+
+/// The bounds of the live path.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Delivery links; each sees every message and serves its share of the sessions.
+    pub links: usize,
+    /// Messages that may be in the router at once.
+    pub window_messages: usize,
+    /// Bytes that may be in the router at once; at least one message of the largest size always fits.
+    pub window_bytes: usize,
+}
+
+/// What the router counts.
+#[derive(Clone, Debug, Default)]
+pub struct RouterMetrics {
+    /// Routers that died and were replaced.
+    pub restarts: Counter,
+    /// Messages that a router dropped; anything but 0 is a defect.
+    pub lost: Counter,
+}
+
+impl RouterMetrics {
+    /// Registers the counters.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("causeway_router_restarts", "Routers that died and were replaced", metrics.restarts.clone());
+        registry.register("causeway_router_lost_messages", "Messages a router dropped", metrics.lost.clone());
+        metrics
+    }
+}
+
+/// The live path's entrance; clones share it.
+#[derive(Clone)]
+pub struct Router {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limits: Limits,
+    metrics: RouterMetrics,
+    ingest: Mutex<Ingest>,
+    /// The sequence number of the newest message.
+    last: AtomicU64,
+    /// For each delivery link the sequence number of the last message that it has handled.
+    delivered: Vec<AtomicU64>,
+    room: Notify,
+}
+
+/// The publishing side. Sequence numbers start at 1 and number the messages in the order of `publish` calls.
+struct Ingest {
+    link: Option<LinkTx>,
+    /// The sequence number of the window's first message.
+    first: u64,
+    /// What not every delivery link has handled yet.
+    window: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Router {
+    /// A router without its thread; [`Router::run`] starts it.
+    #[must_use]
+    pub fn new(limits: Limits, metrics: RouterMetrics) -> Self {
+        let delivered = (0..limits.links.max(1)).map(|_| AtomicU64::new(0)).collect();
+        let ingest = Mutex::new(Ingest { link: None, first: 1, window: VecDeque::new(), bytes: 0 });
+        let last = AtomicU64::new(0);
+        Self { shared: Arc::new(Shared { limits, metrics, ingest, last, delivered, room: Notify::new() }) }
+    }
+
+    /// The number of delivery links.
+    #[must_use]
+    pub fn links(&self) -> usize {
+        self.shared.delivered.len()
+    }
+
+    /// Puts an encoded message on its way to every delivery link, in the order of calls. Never blocks and never fails:
+    /// while no router runs, the message waits in the window. Callers ask [`Router::has_room`] before they read more.
+    pub fn publish(&self, payload: Bytes) {
+        self.shared.lock().publish(payload, &self.shared);
+    }
+
+    /// Whether the window takes more messages now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let mut ingest = self.shared.lock();
+        ingest.trim(&self.shared);
+        ingest.window.len() < self.shared.limits.window_messages && ingest.bytes < self.shared.limits.window_bytes
+    }
+
+    /// Resolves when the window takes more messages. Cancel-safe.
+    pub async fn room(&self) {
+        loop {
+            let notified = self.shared.room.notified();
+            if self.has_room() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Resolves when every message published before the call has been delivered. Cancel-safe.
+    pub async fn drained(&self) {
+        loop {
+            let notified = self.shared.room.notified();
+            {
+                let mut ingest = self.shared.lock();
+                ingest.trim(&self.shared);
+                if ingest.window.is_empty() {
+                    return;
+                }
+            }
+            notified.await;
+        }
+    }
+
+    /// Keeps a router running until `shutdown`, and replaces it when it dies. `deliver` gets the link's index and the
+    /// encoded message; for each link it is called in the order of publishing, once per message.
+    ///
+    /// rumqttd has no stop: its thread ends when the last link to it is dropped.
+    pub async fn run(
+        self,
+        deliver: impl Fn(usize, Bytes) + Clone + Send + Sync + 'static,
+        shutdown: CancellationToken,
+    ) {
+        while !shutdown.is_cancelled() {
+            match self.attach().await {
+                Ok(links) => {
+                    let mut readers = JoinSet::new();
+                    for (index, (link, next)) in links.into_iter().enumerate() {
+                        readers.spawn(read(self.shared.clone(), index, link, next, deliver.clone()));
+                    }
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        _ = readers.join_next() => {
+                            self.shared.metrics.restarts.inc();
+                            error!("the router died and is replaced");
+                        }
+                    }
+                    self.shared.lock().link = None;
+                    readers.shutdown().await;
+                }
+                Err(error) => {
+                    error!(%error, "the router does not start");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Starts a router, attaches every link and hands it the window.
+    async fn attach(&self) -> Result<Vec<(LinkRx, u64)>, AttachError> {
+        let limits = self.shared.limits.clone();
+        // Building a link blocks until the router answers.
+        let attachment = tokio::task::spawn_blocking(move || Attachment::build(&limits)).await;
+        let Attachment { ingest: mut link, delivery } = attachment.map_err(|_| AttachError::Died)??;
+        let mut ingest = self.shared.lock();
+        ingest.trim(&self.shared);
+        let first = ingest.first;
+        for payload in &ingest.window {
+            push(&mut link, payload.clone());
+        }
+        if !ingest.window.is_empty() {
+            info!(messages = ingest.window.len(), "messages in flight go through the new router");
+        }
+        ingest.link = Some(link);
+        Ok(delivery.into_iter().map(|link| (link, first)).collect())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Ingest> {
+        // A panic while it was held cannot leave the window half changed in a way that matters.
+        self.ingest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn delivered_by_all(&self) -> u64 {
+        self.delivered.iter().map(|link| link.load(Ordering::Acquire)).min().unwrap_or(0)
+    }
+}
+
+impl Ingest {
+    fn publish(&mut self, payload: Bytes, shared: &Shared) {
+        self.trim(shared);
+        self.bytes += payload.len();
+        self.window.push_back(payload.clone());
+        shared.last.store(self.first + self.window.len() as u64 - 1, Ordering::Release);
+        if let Some(link) = &mut self.link {
+            push(link, payload);
+        }
+    }
+
+    fn trim(&mut self, shared: &Shared) {
+        let delivered = shared.delivered_by_all();
+        while self.first <= delivered {
+            let Some(payload) = self.window.pop_front() else { return };
+            self.first += 1;
+            self.bytes -= payload.len();
+        }
+    }
+}
+
+/// Hands one message to the router. A router that is gone is noticed by the delivery links; the window has the message.
+fn push(link: &mut LinkTx, payload: Bytes) {
+    {
+        let mut buffer = link.buffer();
+        if !buffer.is_empty() {
+            // The router has been told of this buffer and has not emptied it yet: it will find this message too.
+            let publish = Publish::new(Bytes::from_static(TOPIC.as_bytes()), payload, false);
+            buffer.push_back(Packet::Publish(publish, None));
+            return;
+        }
+    }
+    let _ = link.publish(TOPIC, payload);
+}
+
+/// Hands a link's messages on until the router dies.
+async fn read(shared: Arc<Shared>, index: usize, mut link: LinkRx, first: u64, deliver: impl Fn(usize, Bytes)) {
+    let Some(delivered) = shared.delivered.get(index) else { return };
+    let mut sequence = first;
+    let mut offset = None;
+    // Publishers that wait for room are woken when half of it is free, so that they go on with more than one message.
+    let half = shared.limits.window_messages as u64 / 2;
+    let mut turn = 0u32;
+    while let Ok(notification) = link.next().await {
+        match notification {
+            Some(Notification::Forward(forward)) => {
+                sequence += skipped(&shared.metrics, offset, forward.cursor);
+                offset = forward.cursor.map(|(_, offset)| offset);
+                // After a change of routers the window's older messages may have been delivered here already.
+                if sequence > delivered.load(Ordering::Relaxed) {
+                    deliver(index, forward.publish.payload);
+                    delivered.store(sequence, Ordering::Release);
+                }
+                turn = turn.wrapping_add(1);
+                let left = shared.last.load(Ordering::Acquire).saturating_sub(sequence);
+                if left == 0 || left == half || turn % DELIVERIES_PER_TURN == 0 {
+                    shared.room.notify_waiters();
+                }
+                if turn % DELIVERIES_PER_TURN == 0 {
+                    tokio::task::yield_now().await;
+                }
+                sequence += 1;
+            }
+            Some(Notification::Unschedule) => {
+                if link.wake().await.is_err() {
+                    return;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How many messages the router dropped between two forwards: the offsets of one filter are consecutive.
+fn skipped(metrics: &RouterMetrics, last: Option<u64>, cursor: Option<(u64, u64)>) -> u64 {
+    let (Some(last), Some((_, offset))) = (last, cursor) else { return 0 };
+    let gap = offset.saturating_sub(last).saturating_sub(1);
+    if gap > 0 {
+        metrics.lost.inc_by(gap);
+        error!(messages = gap, "the router dropped messages");
+    }
+    gap
+}
+
+/// A fresh router with its links.
+struct Attachment {
+    ingest: LinkTx,
+    delivery: Vec<LinkRx>,
+}
+
+/// A router that cannot be used; the caller tries again.
+#[derive(Debug, Error)]
+enum AttachError {
+    #[error("the router refused a link")]
+    Link(#[from] LinkError),
+    #[error("the router died while it was attached")]
+    Died,
+}
+
+impl Attachment {
+    /// Blocks until the router has confirmed every subscription.
+    fn build(limits: &Limits) -> Result<Self, AttachError> {
+        let router = rumqttd::Router::new(0, config(limits)).spawn();
+        let (ingest, _, _) = LinkBuilder::new("ingest", router.clone()).build()?;
+        let mut delivery = Vec::with_capacity(limits.links);
+        for index in 0..limits.links.max(1) {
+            let (mut tx, mut rx, _) = LinkBuilder::new(&format!("delivery-{index}"), router.clone()).build()?;
+            tx.subscribe(TOPIC)?;
+            let deadline = Instant::now() + ATTACH_TIMEOUT;
+            while !matches!(rx.recv_deadline(deadline)?, Some(Notification::DeviceAck(_))) {}
+            delivery.push(rx);
+        }
+        Ok(Self { ingest, delivery })
+    }
+}
+
+/// The router's ring always holds the whole window: what it would drop silently never gets that far.
+fn config(limits: &Limits) -> RouterConfig {
+    let segments = 4;
+    RouterConfig {
+        max_connections: limits.links.max(1) + 1,
+        max_outgoing_packet_count: 200,
+        max_segment_size: (limits.window_bytes / (segments - 2)).max(64 * 1024),
+        max_segment_count: segments,
+        ..RouterConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    const LIMITS: Limits = Limits { links: 2, window_messages: 64, window_bytes: 1 << 20 };
+
+    struct Running {
+        router: Router,
+        delivered: [mpsc::UnboundedReceiver<Bytes>; 2],
+        shutdown: CancellationToken,
+    }
+
+    fn start() -> Running {
+        let router = Router::new(LIMITS, RouterMetrics::default());
+        let (tx0, rx0) = mpsc::unbounded_channel();
+        let (tx1, rx1) = mpsc::unbounded_channel();
+        let shutdown = CancellationToken::new();
+        let deliver = move |link: usize, payload| {
+            let _ = [&tx0, &tx1][link].send(payload);
+        };
+        tokio::spawn(router.clone().run(deliver, shutdown.clone()));
+        Running { router, delivered: [rx0, rx1], shutdown }
+    }
+
+    impl Running {
+        async fn publish(&self, range: std::ops::Range<u32>) {
+            for number in range {
+                self.router.room().await;
+                self.router.publish(Bytes::copy_from_slice(&number.to_be_bytes()));
+            }
+        }
+
+        async fn expect(&mut self, range: std::ops::Range<u32>) {
+            for number in range {
+                for link in &mut self.delivered {
+                    let payload = tokio::time::timeout(Duration::from_secs(10), link.recv()).await.unwrap().unwrap();
+                    assert_eq!(payload[..], number.to_be_bytes());
+                }
+            }
+        }
+
+        /// The input that panics rumqttd's thread; it cannot come from a client, because topics never go there.
+        async fn kill(&self) {
+            let restarts = self.router.shared.metrics.restarts.get();
+            self.router.shared.lock().link.as_mut().unwrap().publish("\u{e9}/x", "").unwrap();
+            tokio::time::timeout(Duration::from_secs(1), async {
+                while self.router.shared.metrics.restarts.get() == restarts {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+            .await
+            .unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_link_gets_every_message_once_and_in_order() {
+        let mut running = start();
+        let publisher = running.publish(0..5000);
+        publisher.await;
+        running.expect(0..5000).await;
+        tokio::time::timeout(Duration::from_secs(1), running.router.drained()).await.unwrap();
+        assert_eq!(running.router.shared.metrics.lost.get(), 0);
+        running.shutdown.cancel();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_killed_router_is_replaced_within_a_second_and_loses_nothing() {
+        let mut running = start();
+        running.publish(0..10).await;
+        running.expect(0..10).await;
+        for round in 1..4 {
+            running.kill().await;
+            running.publish(round * 10..round * 10 + 10).await;
+            running.expect(round * 10..round * 10 + 10).await;
+        }
+        running.shutdown.cancel();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn messages_in_flight_at_the_death_are_delivered_once() {
+        let mut running = start();
+        running.publish(0..1).await;
+        running.expect(0..1).await;
+        {
+            let mut ingest = running.router.shared.lock();
+            // The poison goes first, so that the router dies with all of these in its buffer.
+            ingest.link.as_mut().unwrap().publish("\u{e9}/x", "").unwrap();
+            for number in 1..50u32 {
+                ingest.publish(Bytes::copy_from_slice(&number.to_be_bytes()), &running.router.shared);
+            }
+        }
+        running.expect(1..50).await;
+        running.publish(50..60).await;
+        running.expect(50..60).await;
+        running.shutdown.cancel();
+    }
+
+    #[tokio::test]
+    async fn without_a_router_the_window_fills_and_refuses() {
+        let router = Router::new(LIMITS, RouterMetrics::default());
+        for _ in 0..LIMITS.window_messages {
+            assert!(router.has_room());
+            router.publish(Bytes::new());
+        }
+        assert!(!router.has_room());
+    }
+}
