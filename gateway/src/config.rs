@@ -1,1 +1,181 @@
-//! Placeholder.
+//! The configuration: one YAML file, read once into [`Config`], in which nothing can be wrong any more.
+//!
+//! Every section is a file of this folder that declares its keys with their defaults, bounds and texts.
+//! Reading never stops at the first problem: [`load`] reports all of them with file, line and remedy.
+
+mod admin;
+mod bindings;
+mod check;
+mod devices;
+mod gateway;
+mod journal;
+mod listeners;
+mod locate;
+mod log;
+mod metrics;
+mod mqtt;
+mod policies;
+mod problem;
+mod reference;
+mod retained;
+mod router;
+mod section;
+mod setting;
+mod shutdown;
+mod storage;
+mod units;
+
+use std::path::{Path, PathBuf};
+
+pub use self::admin::{AdminConfig, HttpsConfig, Role, SocketMode, TokenConfig};
+pub use self::bindings::{
+    BindingConfig, BudgetConfig, Delivery, LimitsConfig, Overflow, PluginKind, TELEMETRY_FILTERS,
+};
+pub use self::devices::{DevicesConfig, Registration};
+pub use self::gateway::GatewayConfig;
+pub use self::journal::JournalConfig;
+pub use self::listeners::{CLIENT_ID, IdentitySource, ListenerConfig, OnDenied, PlainConfig, PlainIdentity, TlsConfig};
+pub use self::log::{LogConfig, LogFormat, LogLevel};
+pub use self::metrics::MetricsConfig;
+pub use self::mqtt::MqttConfig;
+pub use self::policies::PoliciesConfig;
+pub use self::problem::Problem;
+pub use self::reference::markdown as reference;
+pub use self::retained::RetainedConfig;
+pub use self::router::RouterConfig;
+pub use self::setting::Free;
+pub use self::shutdown::ShutdownConfig;
+pub use self::storage::{StorageConfig, Synchronous};
+pub use self::units::{Size, parse_duration, parse_size, show_duration};
+
+use self::locate::Segment;
+use self::section::section;
+use self::setting::{Node, Notes, Setting};
+
+section! {
+    /// The whole configuration.
+    Config {
+        /// Journal, store and admin socket live here; it is made at the first start.
+        data_dir: PathBuf = PathBuf::from("data") => restart;
+        /// Who this gateway is.
+        gateway: GatewayConfig = GatewayConfig::default() => restart;
+        /// Where devices connect.
+        listeners: Vec<ListenerConfig> = Vec::new() => restart, required "[{name: devices, bind: \"0.0.0.0:8883\", tls: {...}}]";
+        /// The front door.
+        mqtt: MqttConfig = MqttConfig::default() => restart;
+        /// Retained messages.
+        retained: RetainedConfig = RetainedConfig::default() => restart;
+        /// The live fan-out.
+        router: RouterConfig = RouterConfig::default() => restart;
+        /// The durable log.
+        journal: JournalConfig = JournalConfig::default() => restart;
+        /// The embedded store.
+        storage: StorageConfig = StorageConfig::default() => restart;
+        /// Who may do what.
+        policies: PoliciesConfig = PoliciesConfig::default() => restart;
+        /// How devices become known.
+        devices: DevicesConfig = DevicesConfig::default() => restart;
+        /// Which plugin handles which messages.
+        bindings: Vec<BindingConfig> = Vec::new() => restart;
+        /// How operators reach the gateway.
+        admin: AdminConfig = AdminConfig::default() => restart;
+        /// The port for machines that watch.
+        metrics: MetricsConfig = MetricsConfig::default() => restart;
+        /// What is written to standard error.
+        log: LogConfig = LogConfig::default() => restart;
+        /// How the gateway ends.
+        shutdown: ShutdownConfig = ShutdownConfig::default() => restart;
+    }
+}
+
+/// The largest file that is read as configuration.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Reads and checks the file; on failure every problem in it is reported.
+pub fn load(file: &Path) -> Result<Config, Vec<Problem>> {
+    let unreadable = |message: String| vec![whole_file(file, message, "check the path and its permissions")];
+    let size = std::fs::metadata(file).map_err(|cause| unreadable(format!("cannot be read: {cause}")))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(unreadable(format!("is larger than {}", Size(MAX_FILE_BYTES))));
+    }
+    let text = std::fs::read_to_string(file).map_err(|cause| unreadable(format!("cannot be read: {cause}")))?;
+    parse(&text, file)
+}
+
+/// Checks the text of a configuration; relative paths start at the folder of `file`.
+pub fn parse(text: &str, file: &Path) -> Result<Config, Vec<Problem>> {
+    let value = serde_yaml::from_str(text).map_err(|error| vec![syntax(file, &error)])?;
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let base = absolute.parent().unwrap_or_else(|| Path::new("/"));
+    let mut notes = Notes::default();
+    let read = Config::read(&Node { value: &value, path: Vec::new(), base }, &mut notes);
+    let config = read.map(|config| config.resolved(base));
+    if let Some(config) = &config {
+        check::check(config, &mut notes);
+    }
+    match config {
+        Some(config) if notes.0.is_empty() => Ok(config),
+        _ => Err(notes.0.into_iter().map(|note| located(file, text, note)).collect()),
+    }
+}
+
+impl Config {
+    /// The configuration as it applies, defaults included; holds no secrets.
+    pub fn effective(&self) -> serde_json::Value {
+        self.show()
+    }
+
+    /// The folder of the journal.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.data_dir.join("journal")
+    }
+
+    /// The file of the embedded store.
+    pub fn store_file(&self) -> PathBuf {
+        self.data_dir.join("store.sqlite")
+    }
+
+    /// Completes the paths whose defaults depend on other keys.
+    fn resolved(mut self, base: &Path) -> Self {
+        self.data_dir = base.join(&self.data_dir);
+        if self.admin.socket.as_os_str().is_empty() {
+            self.admin.socket = self.data_dir.join("admin.sock");
+        }
+        self
+    }
+}
+
+fn whole_file(file: &Path, message: String, remedy: &str) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line: None,
+        key: String::new(),
+        value: String::new(),
+        message,
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn syntax(file: &Path, error: &serde_yaml::Error) -> Problem {
+    let remedy = "correct the YAML; indentation is by spaces and a key may stand only once";
+    Problem { line: error.location().map(|at| at.line()), ..whole_file(file, error.to_string(), remedy) }
+}
+
+fn located(file: &Path, text: &str, note: setting::Note) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line: locate::line(text, &note.path),
+        key: locate::show(&note.path),
+        value: note.value,
+        message: note.message,
+        remedy: note.remedy,
+    }
+}
+
+/// A path of keys, for checks between sections.
+fn path(key: &str) -> Vec<Segment> {
+    vec![Segment::Key(key.to_owned())]
+}
+
+#[cfg(test)]
+mod tests;

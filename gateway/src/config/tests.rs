@@ -1,0 +1,130 @@
+//! What an operator writes, and what comes back.
+
+use super::*;
+
+const MINIMAL: &str = "\
+data_dir: /var/lib/causeway
+listeners:
+- name: devices
+  bind: 0.0.0.0:8883
+  tls: {certificate: server.pem, key: server-key.pem, client_ca: ca.pem}
+bindings:
+- name: telemetry
+";
+
+fn problems(text: &str) -> Vec<Problem> {
+    parse(text, Path::new("/etc/causeway/causeway.yaml")).err().unwrap_or_default()
+}
+
+/// The text has exactly one problem: with this key, at this line, and with these words in it.
+fn check(text: &str, key: &str, line: usize, words: &str) {
+    let found = problems(text);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!((found[0].key.as_str(), found[0].line), (key, Some(line)), "{found:#?}");
+    assert!(found[0].to_string().contains(words), "{}", found[0]);
+    assert!(!found[0].remedy.is_empty(), "{found:#?}");
+}
+
+fn minimal_and(more: &str) -> String {
+    format!("{MINIMAL}{more}")
+}
+
+#[test]
+fn seven_lines_are_enough() {
+    let config = parse(MINIMAL, Path::new("/etc/causeway/causeway.yaml")).unwrap();
+    let tls = config.listeners[0].tls.as_ref().unwrap();
+    assert_eq!(tls.certificate, Path::new("/etc/causeway/server.pem"));
+    assert_eq!(config.admin.socket, Path::new("/var/lib/causeway/admin.sock"));
+    assert_eq!(config.bindings[0].filters, TELEMETRY_FILTERS);
+    assert_eq!(config.mqtt, MqttConfig::default());
+}
+
+#[test]
+fn what_is_not_written_is_relative_to_the_file_too() {
+    let text = MINIMAL.replace("data_dir: /var/lib/causeway\n", "");
+    let config = parse(&text, Path::new("/etc/causeway/causeway.yaml")).unwrap();
+    assert_eq!(config.data_dir, Path::new("/etc/causeway/data"));
+}
+
+#[test]
+fn each_mistake_is_named_with_its_line_and_a_remedy() {
+    check(&minimal_and("mqtt: {max_conections: 5}"), "mqtt.max_conections", 8, "did you mean `max_connections`?");
+    check(&minimal_and("colour: red"), "colour", 8, "is not a known key");
+    check(&minimal_and("mqtt:\n  ack_timeout: 10"), "mqtt.ack_timeout", 9, "for example `10s`");
+    check(&minimal_and("mqtt:\n  max_connections: 0"), "mqtt.max_connections", 9, "from 1 to 1000000");
+    check(&minimal_and("mqtt:\n  max_connections: -4"), "mqtt.max_connections", 9, "a whole number");
+    check(&minimal_and("retained:\n\n  max_bytes: 3MB"), "retained.max_bytes", 10, "for example `64MiB`");
+    check(&minimal_and("metrics: {bind: localhost}"), "metrics.bind", 8, "127.0.0.1:9464");
+    check(&minimal_and("devices: {registration: automatic}"), "devices.registration", 8, "`on-first-connect`");
+    check(&minimal_and("log: loud"), "log", 8, "write a mapping");
+    check(&minimal_and("  filters: [\"a/#/b\"]"), "bindings[0].filters[0]", 8, "not an MQTT filter");
+    check(&minimal_and("- name: telemetry"), "bindings[1].name", 8, "bindings[0]");
+    check(&minimal_and("- name: Tele Metry"), "bindings[1].name", 8, "lower-case");
+    check(&minimal_and("metrics: {bind: \"0.0.0.0:8883\"}"), "metrics.bind", 8, "another port");
+    check(&minimal_and("admin: {users: {alice: admin}}"), "admin.users.alice", 8, "id -u");
+    check(&minimal_and("journal: {max_record_bytes: 64KiB}"), "journal.max_record_bytes", 8, "largest MQTT packet");
+    check(&MINIMAL.replace("  bind: 0.0.0.0:8883\n", ""), "listeners[0].bind", 3, "is missing");
+    check(&MINIMAL.replace(", client_ca: ca.pem", ""), "listeners[0].tls.client_ca", 5, "is missing");
+    check(&MINIMAL.replace("  tls:", "  # tls:"), "listeners[0]", 3, "neither `tls` nor `plain`");
+}
+
+#[test]
+fn a_plain_listener_names_its_identity() {
+    let plain = |identity: &str| {
+        let tls = "tls: {certificate: server.pem, key: server-key.pem, client_ca: ca.pem}";
+        MINIMAL.replace(tls, &format!("plain: {identity}"))
+    };
+    assert_eq!(problems(&plain("{identity: {fixed: legacy}}")), []);
+    assert_eq!(problems(&plain("{identity: {client-id: \"legacy/{client-id}\"}}")), []);
+    check(&plain("{}"), "listeners[0].plain.identity", 5, "is missing");
+    check(&plain("{identity: {client-id: legacy}}"), "listeners[0].plain.identity", 5, "PREFIX");
+    check(&plain("{identity: {fixed: \"a/#\"}}"), "listeners[0].plain.identity", 5, "wildcard");
+}
+
+#[test]
+fn https_needs_somebody_to_let_in() {
+    let https = |more: &str| minimal_and(&format!("admin: {{https: {{certificate: a, key: b{more}}}}}"));
+    check(&https(""), "admin.https", 8, "lets nobody in");
+    check(&https(", tokens: {ci: {sha256: abc}}"), "admin.https.tokens.ci.sha256", 8, "config token");
+    assert_eq!(problems(&https(&format!(", tokens: {{ci: {{sha256: {}}}}}", "0".repeat(64)))), []);
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let text = minimal_and("mqtt: {max_connections: many, ack_timeout: soon}\nlog: {level: loud}\nextra: 1\n");
+    let lines: Vec<_> = problems(&text).iter().map(|problem| problem.line.unwrap()).collect();
+    assert_eq!(lines, [10, 8, 8, 9]);
+}
+
+#[test]
+fn a_file_that_is_not_yaml_is_one_problem_with_its_line() {
+    check("listeners:\n- name: a\n  name: b\n", "", 2, "duplicate");
+    check("a: b: c\n", "", 1, "YAML");
+    assert_eq!(problems("").len(), 1, "an empty file is not a configuration");
+    assert_eq!(load(Path::new("/does/not/exist.yaml")).unwrap_err().len(), 1);
+}
+
+#[test]
+fn the_effective_configuration_reads_back_to_itself() {
+    let file = Path::new("/etc/causeway/causeway.yaml");
+    let config = parse(MINIMAL, file).unwrap();
+    let mut shown = config.effective();
+    // What is not set is shown as null, which reads as not written.
+    shown["listeners"][0]["bind"] = "0.0.0.0:8883".into();
+    assert_eq!(parse(&shown.to_string(), file), Ok(config));
+}
+
+#[test]
+fn the_committed_reference_is_current() {
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/config.md");
+    let committed = std::fs::read_to_string(committed).unwrap_or_default();
+    assert!(committed == reference(), "docs/reference/config.md is stale: run `cargo xtask docs`");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in ".{0,200}", value in "[a-z0-9:{}\\[\\], \"'\n-]{0,80}") {
+        let file = Path::new("/x/y.yaml");
+        let _ = (parse(&text, file), parse(&format!("{MINIMAL}{value}"), file), parse(&format!("mqtt: {value}"), file));
+    }
+}
