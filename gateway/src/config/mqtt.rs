@@ -28,6 +28,10 @@ section! {
         write_timeout: Duration = Duration::from_secs(10) => restart, in Duration::from_millis(100)..=Duration::from_secs(600), hit "causeway_mqtt_disconnects_total";
         /// Largest MQTT packet in either direction, its header included.
         max_packet_bytes: Size = Size::mib(1) => restart, in Size::kib(1)..=Size::mib(256), hit "causeway_mqtt_disconnects_total";
+        /// Largest CONNECT packet: what a peer may send before anybody knows it, its will included.
+        max_connect_bytes: Size = Size::kib(8) => restart, in Size::kib(1)..=Size::mib(1), hit "causeway_mqtt_disconnects_total";
+        /// Filters in one SUBSCRIBE or UNSUBSCRIBE.
+        max_packet_filters: usize = 1_000 => restart, in 1..=100_000, hit "causeway_mqtt_disconnects_total";
         /// Longest topic or filter in bytes.
         max_topic_bytes: usize = 512 => restart, in 16..=65_535, hit "causeway_mqtt_disconnects_total";
         /// Deepest topic or filter in levels.
