@@ -25,7 +25,7 @@ pub use reason::Reason;
 
 use input::Input;
 
-use crate::topic::{FilterError, TopicError};
+use crate::topic::{FilterError, TopicError, check_filter, check_topic};
 
 /// A protocol version that the front door speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -45,6 +45,35 @@ pub struct Limits {
     pub filters: usize,
     /// User properties in one packet; five bytes on the wire become about a hundred in memory.
     pub user_properties: usize,
+    /// Bytes of a topic or a filter.
+    pub topic_bytes: usize,
+    /// Levels of a topic or a filter; `topic::MAX_LEVELS` holds besides.
+    pub topic_levels: usize,
+}
+
+impl Limits {
+    /// Checks a topic name, its syntax and its size.
+    fn topic(&self, part: &'static str, topic: &str) -> Result<(), FrameError> {
+        let refuse = |fault| FrameError { reason: Reason::TopicNameInvalid, part, fault };
+        check_topic(topic).map_err(Fault::Topic).and_then(|()| self.size(topic)).map_err(refuse)
+    }
+
+    /// Checks a topic filter, its syntax and its size.
+    fn filter(&self, filter: &str) -> Result<(), FrameError> {
+        let refuse = |fault| FrameError { reason: Reason::TopicFilterInvalid, part: "topic filter", fault };
+        check_filter(filter).map_err(Fault::Filter).and_then(|()| self.size(filter)).map_err(refuse)
+    }
+
+    fn size(&self, text: &str) -> Result<(), Fault> {
+        if text.len() > self.topic_bytes {
+            return Err(Fault::Words("is longer than the gateway takes"));
+        }
+        // A text of n bytes has n + 1 levels at most, so short ones are not counted.
+        if text.len() >= self.topic_levels && text.split('/').count() > self.topic_levels {
+            return Err(Fault::Words("has more levels than the gateway takes"));
+        }
+        Ok(())
+    }
 }
 
 /// Why a packet is refused. The connection ends: there is no way to go on reading.
@@ -88,14 +117,6 @@ impl FrameError {
     /// The bytes can be read, but say what they must not (MQTT5 1.2, "Protocol Error").
     const fn protocol(part: &'static str, fault: &'static str) -> Self {
         Self::new(Reason::ProtocolError, part, fault)
-    }
-
-    const fn topic(part: &'static str, error: TopicError) -> Self {
-        Self { reason: Reason::TopicNameInvalid, part, fault: Fault::Topic(error) }
-    }
-
-    const fn filter(error: FilterError) -> Self {
-        Self { reason: Reason::TopicFilterInvalid, part: "topic filter", fault: Fault::Filter(error) }
     }
 }
 

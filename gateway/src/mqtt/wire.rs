@@ -13,6 +13,8 @@ mod packet;
 mod publish;
 mod translate;
 
+use crate::config::MqttConfig;
+
 pub use causeway_core::frame::{Ack, FrameError, Limits, Reason, Version};
 pub use connack::ConnAck;
 pub use decode::{Decoder, WireError};
@@ -21,3 +23,22 @@ pub use packet::{
     Auth, Connect, Disconnect, Filter, Packet, Password, Publish, RetainHandling, Subscribe, Unsubscribe, Will,
 };
 pub use publish::{EncodedPublish, publish};
+
+/// What one packet may carry once the client is admitted.
+#[must_use]
+pub fn limits(config: &MqttConfig) -> Limits {
+    Limits {
+        packet_bytes: usize::try_from(config.max_packet_bytes.0).unwrap_or(usize::MAX),
+        filters: config.max_packet_filters,
+        user_properties: config.max_user_properties,
+        topic_bytes: config.max_topic_bytes,
+        topic_levels: config.max_topic_levels,
+    }
+}
+
+/// What a CONNECT may carry, from a peer that nobody knows yet.
+#[must_use]
+pub fn limits_before_connect(config: &MqttConfig) -> Limits {
+    let bytes = config.max_connect_bytes.min(config.max_packet_bytes).0;
+    Limits { packet_bytes: usize::try_from(bytes).unwrap_or(usize::MAX), ..limits(config) }
+}

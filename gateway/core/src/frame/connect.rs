@@ -2,7 +2,6 @@
 
 use super::properties::{Place, Property, walk};
 use super::{FrameError, Header, Input, Limits, Reason, Version};
-use crate::topic::check_topic;
 
 /// What the reader must know of a CONNECT that passed, besides that it passed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -160,7 +159,7 @@ fn will<'a>(
     // The four bytes of the interval end `left` bytes before the end of the block, which is where the input stands now.
     let zero_at = behind.map(|left| at(input).saturating_sub(left).saturating_sub(4));
     let topic = input.any_text("will topic")?;
-    check_topic(topic).map_err(|error| FrameError::topic("will topic", error))?;
+    limits.topic("will topic", topic)?;
     let payload = input.binary("will payload")?;
     if utf8 && str::from_utf8(payload).is_err() {
         return Err(FrameError::new(Reason::PayloadFormatInvalid, "will payload", "is not UTF-8 as it claims"));

@@ -1,7 +1,6 @@
 //! The property block of MQTT 5 packets (MQTT5 2.2.2): which ids a packet may carry, once or often, and their values.
 
-use super::{FrameError, Input, Limits};
-use crate::topic::check_topic;
+use super::{FrameError, Input, Limits, Reason};
 
 /// A property that a client may send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -12,7 +11,7 @@ pub enum Property<'a> {
     MessageExpiry(u32),
     /// 0x03.
     ContentType(&'a str),
-    /// 0x08, checked to be a topic.
+    /// 0x08, a topic name (MQTT5 3.3.2-14).
     ResponseTopic(&'a str),
     /// 0x09.
     CorrelationData(&'a [u8]),
@@ -98,14 +97,17 @@ pub(super) fn walk<'a>(
         if id == USER {
             users += 1;
             if users > limits.user_properties {
-                let reason = super::Reason::QuotaExceeded;
-                return Err(FrameError::new(reason, "user properties", "are more than one packet may carry"));
+                let part = "user properties";
+                return Err(FrameError::new(Reason::QuotaExceeded, part, "are more than one packet may carry"));
             }
         } else if seen & (1 << id) != 0 {
             return Err(FrameError::protocol("property", "stands twice in one packet"));
         }
         seen |= 1 << id;
         let property = read(&mut rest, id)?;
+        if let Property::ResponseTopic(topic) = property {
+            limits.topic("response topic", topic)?;
+        }
         each(property, rest.len())?;
     }
     Ok(block)
@@ -116,7 +118,7 @@ fn read<'a>(input: &mut Input<'a>, id: u8) -> Result<Property<'a>, FrameError> {
         0x01 => Property::PayloadFormat(flag(input, "payload format indicator")?),
         0x02 => Property::MessageExpiry(input.u32("message expiry interval")?),
         0x03 => Property::ContentType(input.text("content type")?),
-        0x08 => Property::ResponseTopic(response_topic(input)?),
+        0x08 => Property::ResponseTopic(input.any_text("response topic")?),
         0x09 => Property::CorrelationData(input.binary("correlation data")?),
         0x0b => Property::SubscriptionIdentifier(subscription_identifier(input)?),
         0x11 => Property::SessionExpiry(input.u32("session expiry interval")?),
@@ -148,20 +150,13 @@ fn not_zero<N: Default + PartialEq>(value: N, part: &'static str) -> Result<N, F
     if value == N::default() { Err(FrameError::protocol(part, "is 0")) } else { Ok(value) }
 }
 
-/// A response topic is a topic name (MQTT5 3.3.2-14).
-fn response_topic<'a>(input: &mut Input<'a>) -> Result<&'a str, FrameError> {
-    let topic = input.any_text("response topic")?;
-    check_topic(topic).map_err(|error| FrameError::topic("response topic", error))?;
-    Ok(topic)
-}
-
 fn subscription_identifier(input: &mut Input<'_>) -> Result<u32, FrameError> {
     not_zero(input.varint("subscription identifier")?, "subscription identifier")
 }
 
 fn topic_alias(input: &mut Input<'_>) -> Result<u16, FrameError> {
     match input.u16("topic alias")? {
-        0 => Err(FrameError::new(super::Reason::TopicAliasInvalid, "topic alias", "is 0")),
+        0 => Err(FrameError::new(Reason::TopicAliasInvalid, "topic alias", "is 0")),
         alias => Ok(alias),
     }
 }

@@ -3,7 +3,6 @@
 use super::properties::{Place, Property, walk};
 use super::{FrameError, Input, Limits, Reason, Version};
 use crate::message::QoS;
-use crate::topic::check_topic;
 
 /// A PUBLISH that passed; everything borrowed from the packet.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -65,7 +64,7 @@ pub(super) fn check<'a>(
         (true, None) if version == Version::V5 => {
             return Err(FrameError::protocol("topic", "is empty and there is no topic alias"));
         }
-        _ => check_topic(topic).map_err(|error| FrameError::topic("topic", error))?,
+        _ => limits.topic("topic", topic)?,
     }
     publish.payload = input.rest();
     Ok(publish)

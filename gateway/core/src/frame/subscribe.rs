@@ -2,7 +2,6 @@
 
 use super::properties::{Place, walk};
 use super::{FrameError, Input, Limits, Reason, Version};
-use crate::topic::{FilterError, check_filter};
 
 pub(super) fn check(input: &mut Input<'_>, version: Version, limits: &Limits) -> Result<(), FrameError> {
     input.packet_id()?;
@@ -37,17 +36,17 @@ fn filters(
             return Err(FrameError::new(Reason::QuotaExceeded, "filters", "are more than one packet may carry"));
         }
         let filter = input.any_text("topic filter")?;
-        let shared = check_one(filter, version)?;
+        let shared = check_one(filter, version, limits)?;
         after(input, shared)?;
     }
     Ok(())
 }
 
 /// Checks a filter and says whether it is a shared subscription, which exists in MQTT 5 only (MQTT5 4.8.2).
-fn check_one(filter: &str, version: Version) -> Result<bool, FrameError> {
+fn check_one(filter: &str, version: Version, limits: &Limits) -> Result<bool, FrameError> {
     let shared = if version == Version::V5 { filter.strip_prefix("$share/") } else { None };
     let Some(shared) = shared else {
-        return check_filter(filter).map(|()| false).map_err(FrameError::filter);
+        return limits.filter(filter).map(|()| false);
     };
     let reason = Reason::TopicFilterInvalid;
     let Some((group, filter)) = shared.split_once('/') else {
@@ -60,9 +59,9 @@ fn check_one(filter: &str, version: Version) -> Result<bool, FrameError> {
         return Err(FrameError::new(reason, "shared subscription", "has a wildcard in its group"));
     }
     if group.contains('\0') {
-        return Err(FrameError::filter(FilterError::Nul));
+        return Err(FrameError::new(reason, "shared subscription", "has the character U+0000 in its group"));
     }
-    check_filter(filter).map_err(FrameError::filter)?;
+    limits.filter(filter)?;
     Ok(true)
 }
 
