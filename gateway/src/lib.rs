@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod devices;
 pub mod dispatch;
+pub(crate) mod http;
 pub mod journal;
 pub mod log;
 pub mod metrics;
