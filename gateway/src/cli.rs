@@ -1,1 +1,103 @@
-//! Placeholder.
+//! The command line: one noun, one file; each reads its arguments, does one thing and prints.
+//!
+//! Nouns that look at a running gateway are clients of its admin socket and hold no logic of their own.
+//! Every noun takes `-o json`.
+
+mod check;
+mod config;
+mod exit;
+mod output;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use self::exit::{Exit, Failure};
+pub(crate) use self::output::{Format, Output};
+
+/// An edge gateway: MQTT with mutual TLS in, WebAssembly plugins decide.
+#[derive(Debug, Parser)]
+#[command(name = "causeway", version)]
+struct Cli {
+    #[command(subcommand)]
+    noun: Noun,
+    #[command(flatten)]
+    everywhere: Everywhere,
+}
+
+/// What every noun takes.
+#[derive(Debug, Args)]
+struct Everywhere {
+    /// How to print: text for people, json for programs.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    /// Validate configuration, certificates and policies without starting.
+    Check(check::Check),
+    /// Show the effective configuration or its reference; make an operator's token.
+    Config(config::Config),
+}
+
+/// Reads the arguments, does what they say and returns how it went.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(usage) => return exit::usage(&usage),
+    };
+    let mut output = Output::standard(cli.everywhere.output);
+    let done = match cli.noun {
+        Noun::Check(check) => check.run(&mut output),
+        Noun::Config(config) => config.run(&mut output),
+    };
+    exit::report(done.and_then(|()| output.finish()), cli.everywhere.output)
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration; without it `causeway.yaml` here, or else `/etc/causeway/causeway.yaml`.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+const HERE: &str = "causeway.yaml";
+const INSTALLED: &str = "/etc/causeway/causeway.yaml";
+
+impl ConfigFile {
+    /// The file that is meant.
+    pub(crate) fn path(&self) -> PathBuf {
+        let found = || if Path::new(HERE).exists() { HERE } else { INSTALLED };
+        self.file.clone().unwrap_or_else(|| found().into())
+    }
+
+    /// Reads it; an operator's mistake ends with every problem printed.
+    pub(crate) fn load(&self) -> Result<crate::config::Config, Failure> {
+        crate::config::load(&self.path()).map_err(Failure::problems)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_all_nouns_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_noun_takes_output_json() {
+        for noun in Cli::command().get_subcommands() {
+            let line = ["causeway", noun.get_name(), "--help"];
+            let help = Cli::try_parse_from(line).unwrap_err().to_string();
+            assert!(help.contains("--output"), "{help}");
+        }
+    }
+}

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The binary: arguments in, exit code out; `causeway::cli` says what happens between.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    causeway::cli::main(std::env::args_os())
+}
