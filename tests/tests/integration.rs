@@ -1,2 +1,26 @@
-//! Placeholder.
-fn main() {}
+//! Every test that needs the whole gateway, in one binary: each starts the real program as a process of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod it {
+    mod durability;
+    mod first_light;
+    mod hostile;
+    mod qos;
+    mod real_clients;
+    mod retained;
+    mod sessions;
+    mod v5;
+    mod wills;
+}
+
+use causeway_tests::{Gateway, Setup};
+
+/// What a gateway under test is started with.
+fn setup() -> Setup {
+    Setup::new(env!("CARGO_BIN_EXE_causeway-under-test"))
+}
+
+/// An open gateway without bindings.
+async fn gateway() -> Gateway {
+    setup().start().await
+}

@@ -1,0 +1,361 @@
+//! The gateway as its users run it: the real binary in a process of its own, with a data directory, a configuration
+//! file and policies that the test made.
+//!
+//! Each gateway has a loopback address to itself, so its ports are those of a real one and never collide.
+
+mod process;
+
+use crate::device::Device;
+use crate::packet::{Connect, Version};
+use crate::pki::{Identity, Pki};
+use crate::wait;
+use process::Process;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tempfile::TempDir;
+
+/// What a gateway is started with.
+pub struct Setup {
+    binary: PathBuf,
+    folder: TempDir,
+    address: IpAddr,
+    pki: Pki,
+    /// The configuration; written as JSON, which is YAML.
+    config: Value,
+    environment: Vec<(String, String)>,
+    panics_allowed: bool,
+}
+
+impl Setup {
+    /// An open gateway: mutual TLS on 8883, plain on 1883, every identity admitted, everything permitted.
+    #[must_use]
+    pub fn new(binary: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("causeway-test-").tempdir().unwrap();
+        let address = own_address();
+        let pki = Pki::create(&folder.path().join("pki"), address);
+        fs::create_dir(folder.path().join("policies")).unwrap();
+        let config = json!({
+            "gateway": { "id": "gateway-under-test" },
+            "data_dir": "data",
+            "listeners": [
+                { "name": "devices", "bind": format!("{address}:8883"), "tls": {
+                    "certificate": "pki/server.pem", "key": "pki/server-key.pem", "client_ca": "pki/ca.pem" } },
+                { "name": "plain", "bind": format!("{address}:1883"), "plain": { "identity": { "client-id": "plain/{client-id}" } } },
+            ],
+            "policies": { "dir": "policies" },
+            "devices": { "registration": "on-first-connect" },
+            "bindings": [],
+            "admin": { "socket": "admin.sock" },
+            "metrics": { "bind": format!("{address}:9464") },
+        });
+        let setup = Self {
+            binary: binary.into(),
+            folder,
+            address,
+            pki,
+            config,
+            environment: Vec::new(),
+            panics_allowed: false,
+        };
+        setup.policy("open.cedar", "permit(principal, action, resource);\n")
+    }
+
+    /// Sets one key, named by its path as in `mqtt.max_inflight`.
+    #[must_use]
+    pub fn set(mut self, path: &str, value: Value) -> Self {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        if let Some(slot) = self.config.pointer_mut(&pointer) {
+            *slot = value;
+            return self;
+        }
+        let mut at = &mut self.config;
+        for key in path.split('.') {
+            at = &mut at[key];
+        }
+        *at = value;
+        self
+    }
+
+    /// Writes a file of policies, in place of one of the same name.
+    #[must_use]
+    pub fn policy(self, file: &str, text: &str) -> Self {
+        fs::write(self.path("policies").join(file), text).unwrap();
+        self
+    }
+
+    /// The policies that the repository ships, and nothing else.
+    #[must_use]
+    pub fn shipped_policies(self) -> Self {
+        fs::remove_dir_all(self.path("policies")).unwrap();
+        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies"), &self.path("policies"));
+        self
+    }
+
+    /// The built-in telemetry plugin on the topics of the vehicles.
+    #[must_use]
+    pub fn telemetry(self) -> Self {
+        let filters = ["dt/cvra/+/cardata", "dt/cvra/+/dtc", "dt/cvra/+/trip", "dt/cvra/+/event"];
+        self.set(
+            "bindings",
+            json!([{ "name": "telemetry", "kind": "telemetry", "plugin": "builtin:telemetry",
+                     "filters": filters, "delivery": "durable" }]),
+        )
+    }
+
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// A panic that the gateway must survive is part of the test.
+    #[must_use]
+    pub fn allow_panics(mut self) -> Self {
+        self.panics_allowed = true;
+        self
+    }
+
+    /// A path in the folder of this gateway.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    #[must_use]
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// The address that only this gateway has.
+    #[must_use]
+    pub fn address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address, port)
+    }
+
+    /// Writes the configuration file and returns its path.
+    #[must_use]
+    pub fn write_config(&self) -> PathBuf {
+        let file = self.path("causeway.yaml");
+        fs::write(&file, serde_json::to_string_pretty(&self.config).unwrap()).unwrap();
+        file
+    }
+
+    /// Runs one command of the binary in the folder of this gateway and returns what it said.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        std::process::Command::new(&self.binary)
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Starts the gateway and waits until its listeners answer.
+    pub async fn start(self) -> Gateway {
+        let mut gateway = Gateway { setup: self, process: None, identities: Mutex::new(HashMap::new()) };
+        gateway.launch().await;
+        gateway
+    }
+}
+
+/// A running gateway; killed when dropped.
+pub struct Gateway {
+    setup: Setup,
+    process: Option<Process>,
+    identities: Mutex<HashMap<String, Identity>>,
+}
+
+impl Gateway {
+    /// Starts the process again, after [`Gateway::kill`] or [`Gateway::stop`], on the same data.
+    pub async fn launch(&mut self) {
+        let config = self.setup.write_config();
+        let arguments = ["run", "--config", config.to_str().unwrap()].map(String::from);
+        let mut process = Process::start(
+            &self.setup.binary,
+            &arguments,
+            &self.setup.environment,
+            self.setup.folder.path(),
+            &self.log_file(),
+        );
+        let address = self.setup.address(8883);
+        wait::until("the gateway answers", async || {
+            if let Some(status) = process.ended() {
+                panic!("the gateway ended with {status} instead of starting:\n{}", self.log_tail());
+            }
+            tokio::net::TcpStream::connect(address).await.ok()
+        })
+        .await;
+        self.process = Some(process);
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// SIGTERM, and waits for the exit status.
+    pub async fn stop(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("a running gateway");
+        process.signal(rustix::process::Signal::TERM);
+        wait::until("the gateway ends after SIGTERM", async || process.ended()).await
+    }
+
+    /// Sends a signal such as HUP.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        self.process.as_ref().expect("a running gateway").signal(signal);
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a running gateway").id()
+    }
+
+    /// Whether the process still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
+    }
+
+    /// The certificate of the device `name`, made at first use.
+    #[must_use]
+    pub fn identity(&self, name: &str) -> Identity {
+        let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        identities.entry(name.into()).or_insert_with(|| self.setup.pki.device(name)).clone()
+    }
+
+    /// Connects over mutual TLS as the device that is called like the client id, and expects to be accepted.
+    pub async fn device(&self, connect: Connect) -> Device {
+        let name = connect.client_id.clone();
+        self.device_as(&name, connect).await
+    }
+
+    /// Connects over mutual TLS as the device `name`, and expects to be accepted.
+    pub async fn device_as(&self, name: &str, connect: Connect) -> Device {
+        let device = Device::connect(self.setup.address(8883), &self.identity(name), &connect).await;
+        assert_eq!(device.code, 0, "CONNACK {:#04x} for {connect:?}", device.code);
+        device
+    }
+
+    /// A clean MQTT 5 session.
+    pub async fn v5(&self, name: &str) -> Device {
+        self.device(Connect::new(Version::V5, name)).await
+    }
+
+    /// A clean MQTT 3.1.1 session.
+    pub async fn v311(&self, name: &str) -> Device {
+        self.device(Connect::new(Version::V311, name)).await
+    }
+
+    #[must_use]
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    #[must_use]
+    pub fn setup_mut(&mut self) -> &mut Setup {
+        &mut self.setup
+    }
+
+    #[must_use]
+    pub fn address(&self, port: u16) -> SocketAddr {
+        self.setup.address(port)
+    }
+
+    /// Runs an operator's command against this gateway, as in `["device", "list", "-o", "json"]`.
+    #[must_use]
+    pub fn operator(&self, arguments: &[&str]) -> Output {
+        let mut all = arguments.to_vec();
+        all.extend(["--socket", "admin.sock"]);
+        self.setup.command(&all)
+    }
+
+    /// The same with `-o json`, which must succeed.
+    #[must_use]
+    pub fn query(&self, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.extend(["-o", "json"]);
+        let output = self.operator(&all);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "causeway {arguments:?} ended with {}: {said}", output.status);
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("causeway {arguments:?} printed no JSON: {error}"))
+    }
+
+    /// What the process has written since the first start.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Checks that listeners answer a CONNECT and that nothing has panicked.
+    pub async fn assert_well(&self) {
+        for version in [Version::V311, Version::V5] {
+            let mut device = self.device(Connect::new(version, "liveness")).await;
+            device.ping().await;
+        }
+        self.assert_no_panic();
+    }
+
+    /// Checks that no thread has panicked, unless panics are part of the test.
+    pub fn assert_no_panic(&self) {
+        let log = self.log();
+        if !self.setup.panics_allowed
+            && let Some(at) = log.find("panicked at")
+        {
+            let from = log[..at].rfind('\n').unwrap_or_default();
+            panic!("the gateway panicked: {}", log[from..].chars().take(2000).collect::<String>());
+        }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.setup.path("gateway.log")
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("the end of the gateway's log:\n{}", self.log_tail());
+        } else {
+            self.assert_no_panic();
+        }
+    }
+}
+
+/// 127.0.0.0/8 is all loopback: the middle bytes name this process, the last one the gateway.
+fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let last = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(last < 255, "more gateways than addresses in one test process");
+    IpAddr::V4(Ipv4Addr::new(127, high.saturating_add(1), low, last))
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! An acknowledgement means "on disk": what was acknowledged is there after SIGKILL, and with a full disk nothing is
+//! acknowledged that is not.
+
+use super::first_light::rows;
+use crate::setup;
+use causeway_tests::packet::{self, Packet};
+use causeway_tests::{Connect, Device, Gateway, Identity, Publish, Setup, Version, peers, vehicle, wait};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+/// One vehicle that publishes without pause, `window` messages ahead of their acknowledgements.
+struct Publisher {
+    identity: Identity,
+    connect: Connect,
+    qos: u8,
+    next: u64,
+    acknowledged: BTreeSet<u64>,
+}
+
+impl Publisher {
+    fn new(gateway: &Gateway, n: usize) -> Self {
+        let name = format!("vehicle-{n}");
+        let version = [Version::V311, Version::V5][n % 2];
+        let qos = [1, 2][n / 2 % 2];
+        let connect = Connect::new(version, &name);
+        Self { identity: gateway.identity(&name), connect, qos, next: 0, acknowledged: BTreeSet::new() }
+    }
+
+    /// Publishes until the connection ends; the ledger gets what PUBACK or PUBREC promised.
+    async fn run(mut self, address: SocketAddr) -> Self {
+        const WINDOW: u64 = 20;
+        let mut device = Device::connect(address, &self.identity, &self.connect).await;
+        let first = self.next;
+        let mut in_flight = 0;
+        loop {
+            while in_flight < WINDOW {
+                let vin = &self.identity.name;
+                let payload = vehicle::cardata(vin, self.next).to_string();
+                let id = u16::try_from((self.next - first) % 60_000 + 1).unwrap();
+                device.start(Publish::new(&vehicle::topic(vin, "cardata"), payload, self.qos).id(id)).await;
+                self.next += 1;
+                in_flight += 1;
+            }
+            let Some(packet) = device.wire.next().await else { return self };
+            match packet {
+                Packet::PubAck { id, reason } if reason < 0x80 => {
+                    self.acknowledged.insert(first + u64::from(id) - 1);
+                    in_flight -= 1;
+                }
+                Packet::PubRec { id, reason } if reason < 0x80 => {
+                    self.acknowledged.insert(first + u64::from(id) - 1);
+                    device.send(&packet::ack(0x62, id)).await;
+                }
+                Packet::PubComp { .. } => in_flight -= 1,
+                Packet::Disconnect { .. } => {}
+                other => panic!("{other:?} for {}", self.identity.name),
+            }
+        }
+    }
+}
+
+/// The ids that `device` still has in its queue, by vehicle.
+async fn drain(mut device: Device, mut missing: BTreeSet<String>) {
+    while !missing.is_empty() {
+        let message = device.message().await;
+        let body: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        missing.remove(body["MessageId"].as_str().unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_acknowledged_survives_fifty_kills() {
+    let cycles = std::env::var("CAUSEWAY_KILL_CYCLES").ok().and_then(|n| n.parse().ok()).unwrap_or(50);
+    let mut gateway = setup()
+        .telemetry()
+        .set("mqtt.max_queue_messages", json!(10_000_000))
+        .set("mqtt.max_queue_bytes", json!("4GiB"))
+        .start()
+        .await;
+    let address = gateway.address(8883);
+    let keeper = Connect::new(Version::V5, "keeper").persistent(86_400);
+    let mut device = gateway.device(keeper.clone()).await;
+    assert_eq!(device.subscribe("dt/cvra/+/cardata", 1).await, 1);
+    drop(device);
+
+    let mut publishers: Vec<_> = (0..4).map(|n| Publisher::new(&gateway, n)).collect();
+    for cycle in 0..cycles {
+        let running: Vec<_> = publishers.drain(..).map(|publisher| tokio::spawn(publisher.run(address))).collect();
+        // The moment of the kill moves through whatever the gateway does in its first quarter of a second of load.
+        tokio::time::sleep(Duration::from_millis(30 + cycle * 37 % 220)).await;
+        gateway.kill();
+        for publisher in running {
+            publishers.push(wait::soon("the connections end", publisher).await.unwrap());
+        }
+        gateway.assert_no_panic();
+        gateway.launch().await;
+    }
+
+    let mut acknowledged = 0;
+    let mut expected = BTreeSet::new();
+    for publisher in &publishers {
+        let vin = &publisher.identity.name;
+        acknowledged += publisher.acknowledged.len();
+        let ids = publisher.acknowledged.iter().map(|n| format!("{vin}-{n}"));
+        expected.extend(ids);
+    }
+    println!("{acknowledged} acknowledged messages in {cycles} kills");
+    assert!(acknowledged > usize::try_from(cycles).unwrap() * 10, "too few to prove anything: {acknowledged}");
+
+    wait::within(Duration::from_secs(120), "every row", async {
+        for publisher in &publishers {
+            let vin = &publisher.identity.name;
+            wait::until("every acknowledged row is in the store", async || {
+                let stored: BTreeSet<_> = rows(&gateway, "cardata", vin).iter().map(message_id).collect();
+                publisher.acknowledged.iter().all(|n| stored.contains(&format!("{vin}-{n}"))).then_some(())
+            })
+            .await;
+        }
+    })
+    .await;
+    let device = gateway.device(keeper).await;
+    assert!(device.session_present);
+    wait::within(Duration::from_secs(120), "the session's whole queue", drain(device, expected)).await;
+}
+
+fn message_id(row: &serde_json::Value) -> String {
+    let text = row.to_string();
+    let at = text.find("messageid\":\"").unwrap_or_else(|| panic!("no message id in {row}")) + 12;
+    text[at..].chars().take_while(|&c| c != '"').collect()
+}
+
+/// A small disk of its own; unmounted when dropped.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(setup: &Setup, mebibytes: u32) -> Option<Self> {
+        let folder = setup.path("data");
+        std::fs::create_dir_all(&folder).unwrap();
+        let size = format!("size={mebibytes}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder));
+        }
+        peers::skip("mounting a tmpfs needs root");
+        None
+    }
+
+    /// Takes all the room that is left.
+    fn fill(&self) {
+        use std::io::Write;
+        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        for size in [65_536, 4096, 1] {
+            let chunk = vec![0; size];
+            while file.write_all(&chunk).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy"]).arg(&self.0).output();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_acknowledges_nothing_new_and_service_returns_with_the_room() {
+    let setup = setup().set("journal.segment_bytes", json!("1MiB")).set("mqtt.ack_timeout", json!("1s"));
+    let Some(disk) = SmallDisk::mount(&setup, 32) else { return };
+    let mut gateway = setup.start().await;
+    let keeper = Connect::new(Version::V5, "keeper").persistent(86_400);
+    let mut device = gateway.device(keeper.clone()).await;
+    device.subscribe("full", 1).await;
+    drop(device);
+    let mut acknowledged = Vec::new();
+    let mut publisher = gateway.v5("publisher").await;
+    for n in 0..50 {
+        assert!(publisher.publish(Publish::new("full", format!("{n}"), 1)).await < 0x80);
+        acknowledged.push(n);
+    }
+
+    disk.fill();
+    let mut refused = 0;
+    for n in 50..400 {
+        let mut payload = format!("{n} ");
+        payload.push_str(&"x".repeat(4000));
+        match publisher.publish(Publish::new("full", payload, 1)).await {
+            reason if reason < 0x80 => acknowledged.push(n),
+            reason => {
+                assert_eq!(reason, 0x97);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "the disk was never full");
+    publisher.ping().await;
+    assert_eq!(publisher.publish(Publish::new("nobody/listens", "needs no disk", 0)).await, 0);
+
+    disk.free();
+    wait::until("service returns", async || {
+        let reason = publisher.publish(Publish::new("full", "1000000", 1)).await;
+        (reason < 0x80).then_some(())
+    })
+    .await;
+    gateway.kill();
+    gateway.launch().await;
+    let mut device = gateway.device(keeper).await;
+    let mut seen = BTreeSet::new();
+    while !seen.contains(&1_000_000) {
+        let text = device.message().await.text();
+        seen.insert(text.split(' ').next().unwrap().parse::<u32>().unwrap());
+    }
+    let lost: Vec<_> = acknowledged.iter().filter(|n| !seen.contains(n)).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+}
+
+#[tokio::test]
+async fn a_3_1_1_publisher_is_closed_when_there_is_no_room_so_that_it_sends_again() {
+    let setup = setup().set("journal.segment_bytes", json!("1MiB")).set("mqtt.ack_timeout", json!("1s"));
+    let Some(disk) = SmallDisk::mount(&setup, 32) else { return };
+    let gateway = setup.start().await;
+    let mut keeper = gateway.device(Connect::new(Version::V5, "keeper").persistent(86_400)).await;
+    keeper.subscribe("full", 1).await;
+    disk.fill();
+    let mut publisher = gateway.v311("publisher").await;
+    let mut train = Vec::new();
+    for id in 1..=1000 {
+        train.extend(Publish::new("full", vec![b'x'; 4000], 1).id(id).bytes(Version::V311));
+    }
+    publisher.send(&train).await;
+    publisher.closed().await;
+    disk.free();
+    wait::until("service returns", async || {
+        let mut publisher = gateway.v5("publisher").await;
+        let id = publisher.start(Publish::new("full", "again", 1)).await;
+        (publisher.puback(id).await < 0x80).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_binding_that_is_stuck_refuses_its_own_messages_and_no_others() {
+    let gateway =
+        setup().telemetry().set("bindings.0.budget", json!({ "bytes": "64KiB", "overflow": "refuse" })).start().await;
+    let mut keeper = gateway.device(Connect::new(Version::V5, "keeper").persistent(600)).await;
+    keeper.subscribe("other/#", 1).await;
+    // The store is held by somebody else, so the binding cannot commit anything.
+    let store = find_store(&gateway);
+    let connection = rusqlite::Connection::open(store).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+    let mut device = gateway.v5("vehicle-1").await;
+    let topic = vehicle::topic("vehicle-1", "cardata");
+    let mut accepted = 0_u64;
+    wait::until("the binding is over its budget", async || {
+        let payload = vehicle::cardata("vehicle-1", accepted).to_string();
+        match device.publish(Publish::new(&topic, payload, 1)).await {
+            0x97 => Some(()),
+            reason => {
+                assert!(reason < 0x80, "{reason:#04x}");
+                accepted += 1;
+                None
+            }
+        }
+    })
+    .await;
+    for n in 0..100 {
+        assert!(device.publish(Publish::new("other/x", format!("{n}"), 1)).await < 0x80);
+        assert_eq!(keeper.message().await.text(), n.to_string());
+    }
+
+    connection.execute_batch("ROLLBACK").unwrap();
+    wait::until("the binding catches up", async || {
+        let payload = vehicle::cardata("vehicle-1", accepted).to_string();
+        (device.publish(Publish::new(&topic, payload, 1)).await < 0x80).then_some(())
+    })
+    .await;
+    wait::until("every accepted row", async || {
+        let stored: BTreeSet<_> = rows(&gateway, "cardata", "vehicle-1").iter().map(message_id).collect();
+        (0..=accepted).all(|n| stored.contains(&format!("vehicle-1-{n}"))).then_some(())
+    })
+    .await;
+}
+
+fn find_store(gateway: &Gateway) -> std::path::PathBuf {
+    let mut files = Vec::new();
+    let mut folders = vec![gateway.setup().path("data")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else if std::fs::read(entry.path()).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3")) {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.pop().expect("a SQLite file in the data directory")
+}
