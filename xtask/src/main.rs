@@ -8,7 +8,7 @@ mod guests;
 
 use std::env;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 const USAGE: &str = "\
 usage: cargo xtask <task> [arguments]
@@ -26,7 +26,10 @@ fn main() -> ExitCode {
     let outcome = match task.as_str() {
         "demo" => demo(&rest),
         "test" => test(&rest),
-        "docs" => docs(),
+        "docs" => match docs() {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(reason) => Err(reason),
+        },
         "bench" => bench(&rest),
         "" | "help" | "-h" | "--help" => {
             print!("{USAGE}");
@@ -56,22 +59,27 @@ fn test(rest: &[String]) -> Result<Gone, String> {
     become_program(cargo().args(["test", "--workspace"]).args(rest))
 }
 
-/// The documents are written by the tests that otherwise check them, so that no document can have a second source.
-fn docs() -> Result<Gone, String> {
+/// The documents that the program prints about itself, and the arguments it prints them for.
+const DOCUMENTS: [(&str, &[&str]); 1] = [("docs/reference/config.md", &["config", "reference"])];
+
+fn docs() -> Result<(), String> {
     guests::ensure_target()?;
-    become_program(cargo().env("CAUSEWAY_WRITE_DOCS", "1").args([
-        "test",
-        "--quiet",
-        "--package",
-        "causeway",
-        "--lib",
-        "generated_document",
-    ]))
+    for (file, arguments) in DOCUMENTS {
+        let mut command = cargo();
+        command.args(["run", "--quiet", "--package", "causeway", "--"]).args(arguments).stderr(Stdio::inherit());
+        let output = command.output().map_err(|error| format!("{command:?} did not start: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("{command:?} ended with {}", output.status));
+        }
+        std::fs::write(file, output.stdout).map_err(|error| format!("{file} cannot be written: {error}"))?;
+        println!("xtask: wrote {file}");
+    }
+    Ok(())
 }
 
 fn bench(names: &[String]) -> Result<Gone, String> {
     guests::ensure_target()?;
-    let build = ["build", "--release", "--package", "causeway-tests", "--bins"];
+    let build = ["build", "--release", "--package", "causeway", "--package", "causeway-tests", "--bins"];
     run(cargo().args(build))?;
     become_program(
         cargo()

@@ -74,12 +74,7 @@ async fn drain(mut device: Device, mut missing: BTreeSet<String>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_acknowledged_survives_fifty_kills() {
     let cycles = std::env::var("CAUSEWAY_KILL_CYCLES").ok().and_then(|n| n.parse().ok()).unwrap_or(50);
-    let mut gateway = setup()
-        .telemetry()
-        .set("mqtt.max_queue_messages", json!(10_000_000))
-        .set("mqtt.max_queue_bytes", json!("4GiB"))
-        .start()
-        .await;
+    let mut gateway = setup().telemetry().set("mqtt.max_session_messages", json!(10_000_000)).start().await;
     let address = gateway.address(8883);
     let keeper = Connect::new(Version::V5, "keeper").persistent(86_400);
     let mut device = gateway.device(keeper.clone()).await;
@@ -247,7 +242,7 @@ async fn a_3_1_1_publisher_is_closed_when_there_is_no_room_so_that_it_sends_agai
 #[tokio::test]
 async fn a_binding_that_is_stuck_refuses_its_own_messages_and_no_others() {
     let gateway =
-        setup().telemetry().set("bindings.0.budget", json!({ "bytes": "64KiB", "overflow": "refuse" })).start().await;
+        setup().telemetry().set("bindings.0.budget", json!({ "bytes": "1MiB", "overflow": "refuse" })).start().await;
     let mut keeper = gateway.device(Connect::new(Version::V5, "keeper").persistent(600)).await;
     keeper.subscribe("other/#", 1).await;
     // The store is held by somebody else, so the binding cannot commit anything.

@@ -140,7 +140,7 @@ async fn a_giant_packet_is_refused_by_its_header() {
 /// Every kind of peer that connects and then says too little.
 #[tokio::test]
 async fn silent_and_half_open_peers_are_cut_within_ten_seconds_and_others_are_served() {
-    let gateway = setup().set("mqtt.max_connections_per_address", 1000.into()).start().await;
+    let gateway = gateway().await;
     let address = gateway.address(8883);
     let connect = Connect::new(Version::V311, "half").bytes();
     let mut open = Vec::new();

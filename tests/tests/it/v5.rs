@@ -214,7 +214,7 @@ async fn an_unknown_protocol_level_is_refused_with_the_fitting_code() {
 
 #[tokio::test]
 async fn the_connack_tells_the_limits_of_the_gateway() {
-    let gateway = crate::setup().set("mqtt.max_packet_bytes", 100_000.into()).start().await;
+    let gateway = crate::setup().set("mqtt.max_packet_bytes", "100000B".into()).start().await;
     let mut device = gateway.v5("reader").await;
     assert_eq!(number(&device.properties, property::MAXIMUM_PACKET_SIZE), Some(100_000));
     device.start(Publish::new("big", vec![0; 100_001], 0)).await;
