@@ -1,0 +1,73 @@
+//! How connections to the file are opened and tuned; nothing else opens it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::OpenError;
+use crate::config::Synchronous;
+
+/// How long a statement waits for a lock that another process holds, a `sqlite3` shell for instance.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Statements kept parsed on a connection; more than the distinct statements of the gateway.
+const CACHED_STATEMENTS: usize = 256;
+
+/// Opens the one connection that writes, and makes the file if need be.
+pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection, OpenError> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // 4 KiB pages write the least for random keys; larger ones were slower (measured).
+    connection.pragma_update(None, "page_size", 4096)?;
+    let mode: String = connection.query_row("pragma journal_mode = wal", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(OpenError::NoWal { mode });
+    }
+    connection.pragma_update(None, "synchronous", pragma(synchronous))?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
+    // A burst may grow the write-ahead log; afterwards it gives the space back.
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    // Reads the whole schema, so that a file that is no database fails here and not at the first message.
+    connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// Opens a connection that can only read.
+pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "cache_size", -4096)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+/// The word of `pragma synchronous`.
+pub(super) const fn pragma(synchronous: Synchronous) -> &'static str {
+    match synchronous {
+        Synchronous::Full => "full",
+        Synchronous::Normal => "normal",
+    }
+}
+
+/// Turns what SQLite says about a file into what the operator can do about it.
+pub(super) fn explain(error: OpenError, path: &Path) -> OpenError {
+    let OpenError::Sqlite(source) = error else {
+        return error;
+    };
+    let path = path.to_path_buf();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked { path },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Corrupt { path, source },
+        _ => OpenError::Sqlite(source),
+    }
+}

@@ -1,0 +1,124 @@
+//! The claim on the data directory: one gateway at a time, and none that is older than the data.
+//!
+//! `VERSION` holds the data version of everything in the directory, so that it can be read before any file
+//! is opened; `LOCK` is held by the process that uses the directory and names it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use super::{OpenError, migrations};
+
+/// A claimed data directory. The claim ends when this value is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if need be, locks it and refuses newer data.
+    pub(super) fn claim(path: &Path) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Directory { path: path.to_path_buf(), source };
+        fs::create_dir_all(path).map_err(io)?;
+        let lock = lock(path)?;
+        let directory = Self { path: path.to_path_buf(), _lock: lock };
+        match directory.version()? {
+            Some(found) if found > migrations::CURRENT => Err(OpenError::Newer { found, known: migrations::CURRENT }),
+            _ => Ok(directory),
+        }
+    }
+
+    /// Writes the version of this build; called when the data has it.
+    pub(super) fn stamp(&self) -> Result<(), OpenError> {
+        if self.version()? == Some(migrations::CURRENT) {
+            return Ok(());
+        }
+        replace(&self.path, "VERSION", &format!("{}\n", migrations::CURRENT))
+            .map_err(|source| OpenError::Directory { path: self.path.clone(), source })
+    }
+
+    fn version(&self) -> Result<Option<u32>, OpenError> {
+        let path = self.path.join("VERSION");
+        match fs::read_to_string(&path) {
+            Ok(text) => match text.trim().parse() {
+                Ok(version) => Ok(Some(version)),
+                Err(_) => Err(OpenError::Version { path }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(OpenError::Directory { path, source }),
+        }
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join("LOCK");
+    let io = |source| OpenError::Directory { path: path.clone(), source };
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // The name of the holder is a courtesy; the refusal stands without it.
+            let _ = file.read_to_string(&mut holder);
+            return Err(OpenError::InUse { path: directory.to_path_buf(), holder: holder.trim().to_owned() });
+        }
+        Err(TryLockError::Error(source)) => return Err(io(source)),
+    }
+    file.set_len(0).map_err(io)?;
+    file.rewind().map_err(io)?;
+    writeln!(file, "process {}", std::process::id()).map_err(io)?;
+    Ok(file)
+}
+
+/// Replaces a small file so that a crash leaves the old or the new content, never a part.
+fn replace(directory: &Path, name: &str, content: &str) -> io::Result<()> {
+    let draft = directory.join(format!("{name}.new"));
+    let mut file = File::create(&draft)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_in_use_is_refused_and_the_holder_named() {
+        let home = tempfile::tempdir().unwrap();
+        let held = Directory::claim(home.path()).unwrap();
+        let error = Directory::claim(home.path()).unwrap_err();
+        let expected = format!("process {}", std::process::id());
+        assert!(matches!(&error, OpenError::InUse { holder, .. } if *holder == expected));
+        drop(held);
+        Directory::claim(home.path()).unwrap();
+    }
+
+    #[test]
+    fn newer_data_is_refused_before_any_file_is_opened() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("VERSION"), "7000\n").unwrap();
+        let error = Directory::claim(home.path()).unwrap_err();
+        assert!(matches!(error, OpenError::Newer { found: 7000, .. }));
+        assert!(!error.to_string().contains('\n'));
+    }
+
+    #[test]
+    fn a_version_file_that_is_no_number_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("VERSION"), "new\n").unwrap();
+        let error = Directory::claim(home.path()).unwrap_err();
+        assert!(matches!(error, OpenError::Version { .. }));
+    }
+
+    #[test]
+    fn stamping_writes_the_version_once() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::claim(home.path()).unwrap();
+        directory.stamp().unwrap();
+        directory.stamp().unwrap();
+        assert_eq!(directory.version().unwrap(), Some(migrations::CURRENT));
+    }
+}
