@@ -15,6 +15,8 @@ mod properties;
 mod publish;
 mod reason;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 
 pub use ack::Ack;
 pub use connect::{Connect, announced_version};

@@ -11,6 +11,8 @@ mod decode;
 mod encode;
 mod packet;
 mod publish;
+#[cfg(test)]
+mod tests;
 mod translate;
 
 use crate::config::MqttConfig;

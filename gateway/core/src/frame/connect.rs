@@ -100,9 +100,9 @@ fn version(input: &mut Input<'_>) -> Result<Version, FrameError> {
 /// Says whether the remaining length takes as few bytes as it can.
 const fn is_shortest(header: &Header) -> bool {
     let length_bytes = match header.body_bytes {
-        ..0x80 => 1,
-        ..0x4000 => 2,
-        ..0x20_0000 => 3,
+        ..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
         _ => 4,
     };
     header.bytes == 1 + length_bytes

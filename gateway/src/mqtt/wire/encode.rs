@@ -204,9 +204,9 @@ fn reason_string(text: Option<&ByteString>, body: &mut Vec<u8>) -> Result<(), To
 /// How many bytes a variable byte integer takes.
 pub(super) const fn varint_bytes(value: usize) -> usize {
     match value {
-        ..0x80 => 1,
-        ..0x4000 => 2,
-        ..0x20_0000 => 3,
+        ..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
         _ => 4,
     }
 }
