@@ -1,1 +1,3 @@
 //! Placeholder.
+
+pub use crate::store::devices::DeviceRow as Device;
