@@ -3,6 +3,7 @@
 //! Nouns that look at a running gateway are clients of its admin socket and hold no logic of their own.
 //! Every noun takes `-o json`.
 
+mod certs;
 mod check;
 mod config;
 mod exit;
@@ -41,6 +42,8 @@ enum Noun {
     Check(check::Check),
     /// Show the effective configuration or its reference; make an operator's token.
     Config(config::Config),
+    /// Make, sign, revoke and show certificates.
+    Certs(certs::Certs),
 }
 
 /// Reads the arguments, does what they say and returns how it went.
@@ -53,6 +56,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.noun {
         Noun::Check(check) => check.run(&mut output),
         Noun::Config(config) => config.run(&mut output),
+        Noun::Certs(certs) => certs.run(&mut output),
     };
     exit::report(done.and_then(|()| output.finish()), cli.everywhere.output)
 }

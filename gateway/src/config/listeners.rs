@@ -33,9 +33,9 @@ section! {
         key: PathBuf = PathBuf::new() => live, required "server-key.pem";
         /// The certificate authorities that device certificates must chain to, PEM.
         client_ca: PathBuf = PathBuf::new() => live, required "ca.pem";
-        /// The revocation list of those authorities, PEM; a revoked device loses its session at the reload.
+        /// The revocation lists of those authorities, PEM, one for each; a revoked device loses its session at the reload.
         crl: Option<PathBuf> = None => live, hit "causeway_tls_handshakes_refused_total";
-        /// Which names of a certificate are the identity, in order of preference.
+        /// Which names of a certificate are the identity, in order of preference; a certificate with two different names of the kind that decides is refused.
         identity: Vec<IdentitySource> = vec![IdentitySource::Uri, IdentitySource::Dns, IdentitySource::Cn] => restart;
     }
 }
@@ -61,9 +61,9 @@ choice! {
 choice! {
     /// A name in a certificate.
     IdentitySource {
-        /// The first URI among the subject alternative names.
+        /// The URI among the subject alternative names.
         Uri = "uri",
-        /// The first DNS name among the subject alternative names.
+        /// The DNS name among the subject alternative names.
         Dns = "dns",
         /// The common name of the subject.
         Cn = "cn",

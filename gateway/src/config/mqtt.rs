@@ -13,11 +13,9 @@ section! {
         /// Open connections from one IP address.
         max_connections_per_address: usize = 10_000 => restart, in 1..=1_000_000, hit "causeway_mqtt_connections_refused_total";
         /// Sessions with a connection for one identity; a further CONNECT is refused with "quota exceeded".
-        max_connections_per_identity: usize = 16 => restart, in 1..=100_000, hit "causeway_mqtt_connects_refused_total";
-        /// Connections that have not finished their handshake and CONNECT.
+        max_connections_per_identity: usize = 16 => restart, in 1..=100_000, hit "causeway_mqtt_connections_refused_total";
+        /// Connections that have not finished their handshake and CONNECT; when there are more, who has been silent for over a second makes room and the others wait.
         max_half_open: usize = 1_000 => restart, in 1..=100_000, hit "causeway_mqtt_connections_refused_total";
-        /// Half-open connections from one IP address.
-        max_half_open_per_address: usize = 250 => restart, in 1..=100_000, hit "causeway_mqtt_connections_refused_total";
         /// Time for the TLS handshake.
         handshake_timeout: Duration = Duration::from_secs(5) => restart, in Duration::from_millis(100)..=Duration::from_secs(60), hit "causeway_mqtt_connections_refused_total";
         /// Time from the end of the handshake to a whole CONNECT packet.

@@ -5,7 +5,6 @@
 
 mod admission;
 mod metrics;
-mod refusals;
 mod stream;
 
 use std::future::Future;
@@ -25,7 +24,6 @@ pub use self::admission::{Admission, Permit};
 pub use self::metrics::{ConnectionRefusal, ListenerMetrics};
 pub use self::stream::Stream;
 
-use self::refusals::RefusalLog;
 use crate::config::ListenerConfig;
 use crate::mqtt::identity::{Identity, Peer};
 use crate::mqtt::tls::{RefusalReason, Tls, Welcome};
@@ -89,7 +87,6 @@ struct Shared {
     tls: Option<Tls>,
     admission: Admission,
     handshake_timeout: Duration,
-    refusals: RefusalLog,
 }
 
 impl Listener {
@@ -105,8 +102,7 @@ impl Listener {
             io::ErrorKind::AddrInUse => BindError::InUse { name, address },
             _ => BindError::Other { name, address, source },
         })?;
-        let refusals = RefusalLog::default();
-        Ok(Self { socket, shared: Arc::new(Shared { config, tls, admission, handshake_timeout, refusals }) })
+        Ok(Self { socket, shared: Arc::new(Shared { config, tls, admission, handshake_timeout }) })
     }
 
     /// The address, with the port that the system chose if the configuration says 0.
@@ -159,7 +155,7 @@ impl Listener {
             })),
             Err(refusal) => {
                 shared.admission.metrics().connection_refused(refusal);
-                shared.refusals.log(&shared.config.name, address, refusal.as_str(), "");
+                shared.log_refusal(address, refusal.as_str(), "");
             }
         }
     }
@@ -246,7 +242,15 @@ impl Shared {
 
     fn refuse(&self, peer: SocketAddr, reason: RefusalReason, detail: &str) {
         self.admission.metrics().handshake_refused(reason);
-        self.refusals.log(&self.config.name, peer, reason.as_str(), detail);
+        self.log_refusal(peer, reason.as_str(), detail);
+    }
+
+    /// One address cannot fill the log, whatever it tries.
+    fn log_refusal(&self, peer: SocketAddr, reason: &'static str, detail: &str) {
+        let admitted = self.admission.warnings().admit((peer.ip(), reason), std::time::Instant::now());
+        if let Some(suppressed) = admitted {
+            tracing::warn!(listener = self.config.name, %peer, reason, detail, suppressed, "connection refused");
+        }
     }
 }
 

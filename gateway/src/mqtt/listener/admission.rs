@@ -15,6 +15,7 @@ use self::half_open::{HalfOpen, HalfOpenSlot};
 use self::share::{Share, Shares};
 use super::metrics::{ConnectionRefusal, ListenerMetrics};
 use crate::config::MqttConfig;
+use crate::log::PeerWarnings;
 
 /// The caps of the front door, shared by all its listeners.
 #[derive(Clone)]
@@ -26,23 +27,29 @@ struct Inner {
     identities: Shares<ByteString>,
     half_open: Arc<HalfOpen>,
     metrics: ListenerMetrics,
+    warnings: PeerWarnings,
 }
 
 impl Admission {
-    /// Caps as configured.
-    pub fn new(config: &MqttConfig, metrics: ListenerMetrics) -> Self {
+    /// Caps as configured; `warnings` bounds what one address can write into the log.
+    pub fn new(config: &MqttConfig, metrics: ListenerMetrics, warnings: PeerWarnings) -> Self {
         Self(Arc::new(Inner {
             connections: Arc::new(Semaphore::new(config.max_connections)),
             addresses: Shares::new(config.max_connections_per_address),
             identities: Shares::new(config.max_connections_per_identity),
             half_open: Arc::new(HalfOpen::new(config.max_half_open, metrics.clone())),
             metrics,
+            warnings,
         }))
     }
 
     /// The metrics of the front door's connections.
     pub fn metrics(&self) -> &ListenerMetrics {
         &self.0.metrics
+    }
+
+    pub(super) fn warnings(&self) -> &PeerWarnings {
+        &self.0.warnings
     }
 
     /// A slot for a connection that was just accepted. Waits for a second at most when too many are half-open;
