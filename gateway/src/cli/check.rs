@@ -3,7 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
+use super::output::problem_json;
 use super::{ConfigFile, Failure, Output};
+use crate::config::{Config, Problem};
+use crate::mqtt::tls::Tls;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -14,8 +17,13 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let config = self.config.load()?;
+        let warnings = certificates(&config).map_err(Failure::problems)?;
+        for warning in warnings.iter().filter(|_| !output.is_json()) {
+            output.line(format_args!("warning: {warning}"));
+        }
         if output.is_json() {
-            output.json(&json!({ "ok": true }));
+            let warnings: Vec<_> = warnings.iter().map(problem_json).collect();
+            output.json(&json!({ "ok": true, "warnings": warnings }));
         } else {
             let (listeners, bindings) = (config.listeners.len(), config.bindings.len());
             output.line(format_args!(
@@ -25,4 +33,16 @@ impl Check {
         }
         Ok(())
     }
+}
+
+/// Reads what every listener would read; what is wrong only from some date on is a warning.
+fn certificates(config: &Config) -> Result<Vec<Problem>, Vec<Problem>> {
+    let (mut warnings, mut problems) = (Vec::new(), Vec::new());
+    for tls in config.listeners.iter().filter_map(|listener| listener.tls.clone()) {
+        match Tls::load(tls) {
+            Ok(tls) => warnings.extend(tls.warnings()),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() { Ok(warnings) } else { Err(problems) }
 }
