@@ -18,13 +18,13 @@ impl Check {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let config = self.config.load()?;
         let warnings = certificates(&config).map_err(Failure::problems)?;
-        for warning in warnings.iter().filter(|_| !output.is_json()) {
-            output.line(format_args!("warning: {warning}"));
-        }
         if output.is_json() {
             let warnings: Vec<_> = warnings.iter().map(problem_json).collect();
             output.json(&json!({ "ok": true, "warnings": warnings }));
         } else {
+            for warning in &warnings {
+                output.line(format_args!("warning: {warning}"));
+            }
             let (listeners, bindings) = (config.listeners.len(), config.bindings.len());
             output.line(format_args!(
                 "{}: ok ({listeners} listeners, {bindings} bindings)",
