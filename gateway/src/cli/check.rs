@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::output::problem_json;
 use super::{ConfigFile, Failure, Output};
+use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::mqtt::tls::Tls;
 
@@ -38,8 +39,9 @@ impl Check {
 /// Reads what every listener would read; what is wrong only from some date on is a warning.
 fn certificates(config: &Config) -> Result<Vec<Problem>, Vec<Problem>> {
     let (mut warnings, mut problems) = (Vec::new(), Vec::new());
+    let clock = Clock::new(0);
     for tls in config.listeners.iter().filter_map(|listener| listener.tls.clone()) {
-        match Tls::load(tls) {
+        match Tls::load(tls, clock.clone()) {
             Ok(tls) => warnings.extend(tls.warnings()),
             Err(found) => problems.extend(found),
         }

@@ -25,6 +25,7 @@ pub use self::welcome::Welcome;
 
 use self::load::{Loaded, load};
 use self::time::GatewayTime;
+use crate::clock::Clock;
 use crate::config::{Problem, TlsConfig};
 use crate::mqtt::identity::{Certificate, Peer};
 
@@ -34,7 +35,7 @@ pub struct Tls(Arc<Inner>);
 
 struct Inner {
     config: TlsConfig,
-    time: GatewayTime,
+    clock: Clock,
     current: ArcSwap<Loaded>,
     generation: channel::Sender<u64>,
 }
@@ -54,18 +55,17 @@ pub enum Standing {
 
 impl Tls {
     /// Reads the files of one listener. All problems are reported at once.
-    pub fn load(config: TlsConfig) -> Result<Self, Vec<Problem>> {
-        let time = GatewayTime;
-        let current = ArcSwap::from_pointee(load(&config, time)?);
+    pub fn load(config: TlsConfig, clock: Clock) -> Result<Self, Vec<Problem>> {
+        let current = ArcSwap::from_pointee(load(&config, &GatewayTime::new(clock.clone()))?);
         let (generation, _) = channel::channel(0);
-        Ok(Self(Arc::new(Inner { config, time, current, generation })))
+        Ok(Self(Arc::new(Inner { config, clock, current, generation })))
     }
 
     /// Reads the files again and takes them over if they are all good; otherwise the old state stays.
     ///
     /// Blocks on the disk. Answers with what the operator should know although it is no obstacle.
     pub fn reload(&self) -> Result<Vec<Problem>, Vec<Problem>> {
-        let loaded = load(&self.0.config, self.0.time)?;
+        let loaded = load(&self.0.config, &GatewayTime::new(self.0.clock.clone()))?;
         let warnings = loaded.warnings.clone();
         self.0.current.store(Arc::new(loaded));
         self.0.generation.send_modify(|generation| *generation = generation.wrapping_add(1));
@@ -81,9 +81,8 @@ impl Tls {
     pub fn standing(&self, peer: &Peer) -> Standing {
         let Some(certificate) = peer.identity.certificate() else { return Standing::Good };
         let Some((own, intermediates)) = certificate.chain.split_first() else { return Standing::Untrusted };
-        let now = rustls::time_provider::TimeProvider::current_time(&self.0.time);
-        let Some(now) = now else { return Standing::Untrusted };
-        match self.0.current.load().verifier.verify_client_cert(own, intermediates, now) {
+        let current = self.0.current.load();
+        match current.verifier.verify_client_cert(own, intermediates, current.time.now()) {
             Ok(_) => Standing::Good,
             Err(error) => match RefusalReason::of(&std::io::Error::other(error)) {
                 RefusalReason::Revoked => Standing::Revoked,
@@ -114,7 +113,7 @@ impl Tls {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.0.time.now_seconds()).unwrap_or(0).saturating_mul(1_000)
+        self.0.current.load().time.now_ms()
     }
 
     /// An acceptor for one handshake, with the state of now.

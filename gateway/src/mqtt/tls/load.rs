@@ -28,6 +28,8 @@ const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 pub(super) struct Loaded {
     pub(super) server: Arc<ServerConfig>,
     pub(super) verifier: Arc<DeviceVerifier>,
+    /// The time that certificates are judged by as long as this state is the current one.
+    pub(super) time: GatewayTime,
     /// What is not wrong enough to refuse: a list past its next update, a certificate that expired.
     pub(super) warnings: Vec<Problem>,
     /// The subject common name of the server certificate.
@@ -39,7 +41,7 @@ pub(super) struct Loaded {
 }
 
 /// Reads and checks everything; all problems are reported, not only the first.
-pub(super) fn load(config: &TlsConfig, time: GatewayTime) -> Result<Loaded, Vec<Problem>> {
+pub(super) fn load(config: &TlsConfig, time: &GatewayTime) -> Result<Loaded, Vec<Problem>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut problems = Vec::new();
     let key = certified_key(config, &provider, &mut problems);
@@ -49,6 +51,7 @@ pub(super) fn load(config: &TlsConfig, time: GatewayTime) -> Result<Loaded, Vec<
         None => Lists::default(),
     };
     let (Some(key), true) = (key, problems.is_empty()) else { return Err(problems) };
+    let time = time.knowing(first_days(&key, &authorities).chain(lists.this_updates()));
     let mut warnings = lists.warnings(config.crl.as_deref(), time.now_seconds());
     let (server_name, not_after_ms) = server_facts(config, &key, time.now_seconds(), &mut warnings);
     let next_update_ms = lists.next_update_ms();
@@ -57,10 +60,10 @@ pub(super) fn load(config: &TlsConfig, time: GatewayTime) -> Result<Loaded, Vec<
             DeviceVerifier::new(roots, lists.into_der(), config.identity.clone(), Arc::clone(&provider))
                 .map_err(|error| error.to_string())
         })
-        .and_then(|verifier| assemble(key, Arc::new(verifier), provider, time));
+        .and_then(|verifier| assemble(key, Arc::new(verifier), provider, time.clone()));
     match assembled {
         Ok((server, verifier)) => {
-            Ok(Loaded { server: Arc::new(server), verifier, warnings, server_name, not_after_ms, next_update_ms })
+            Ok(Loaded { server: Arc::new(server), verifier, time, warnings, server_name, not_after_ms, next_update_ms })
         }
         Err(message) => Err(vec![problem(&config.client_ca, message, "replace the file with a valid one")]),
     }
@@ -178,6 +181,15 @@ fn revocation_lists(file: &Path, authorities: &[CertificateDer<'_>], problems: &
             Lists::default()
         }
     }
+}
+
+/// The first days of all our own certificates.
+fn first_days<'a>(
+    key: &'a CertifiedKey,
+    authorities: &'a [CertificateDer<'static>],
+) -> impl Iterator<Item = i64> + use<'a> {
+    let certificates = key.cert.iter().chain(authorities);
+    certificates.filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1.validity().not_before.timestamp()))
 }
 
 /// Name and end of the server certificate; what devices would refuse becomes a warning.

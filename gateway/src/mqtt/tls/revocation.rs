@@ -20,6 +20,7 @@ struct List {
     issuer: String,
     /// The list's number, as big-endian bytes without leading zeros: longer is larger.
     number: Vec<u8>,
+    this_update: i64,
     next_update: Option<i64>,
 }
 
@@ -80,6 +81,10 @@ impl Lists {
         Some(u64::try_from(next).unwrap_or(0).saturating_mul(1_000))
     }
 
+    pub(super) fn this_updates(&self) -> impl Iterator<Item = i64> {
+        self.0.iter().map(|list| list.this_update)
+    }
+
     pub(super) fn into_der(self) -> Vec<CertificateRevocationListDer<'static>> {
         self.0.into_iter().map(|list| list.der).collect()
     }
@@ -102,7 +107,8 @@ fn read(
         return Err(format!("has a signature that is not of {shown}"));
     }
     let number = list.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default();
+    let this_update = list.last_update().timestamp();
     let next_update = list.next_update().map(|time| time.timestamp());
-    let kept = List { der: der.clone(), issuer: shown, number, next_update };
+    let kept = List { der: der.clone(), issuer: shown, number, this_update, next_update };
     Ok((kept, issuer.to_vec()))
 }
