@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The first-party plugins as WebAssembly components, embedded in the binary: they need no registry and no file.
+//!
+//! `build.rs` makes them from the folders beside it.
+
+/// The telemetry router, a component of the world `causeway:plugin/telemetry`.
+pub const TELEMETRY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/telemetry.wasm"));
+
+/// The plugin that a reference `builtin:<name>` means.
+#[must_use]
+pub fn builtin(name: &str) -> Option<&'static [u8]> {
+    match name {
+        "telemetry" => Some(TELEMETRY),
+        _ => None,
+    }
+}
+
+/// The names that [`builtin`] knows, for an error message.
+pub const NAMES: &[&str] = &["telemetry"];

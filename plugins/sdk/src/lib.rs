@@ -1,1 +1,85 @@
-//! Placeholder.
+//! What the author of a Causeway plugin needs: the interfaces of `wit/` as Rust, one macro, a panic hook.
+//!
+//! A plugin is a type that implements the trait of its kind, and one line that exports it:
+//!
+//! ```ignore
+//! use causeway_plugin::telemetry::{Batch, Effects, Failure, Message, Router, Setup};
+//!
+//! struct Thermometer;
+//!
+//! impl Router for Thermometer {
+//!     fn configure(_setup: &Setup) -> Result<Self, String> {
+//!         Ok(Self)
+//!     }
+//!
+//!     fn route(&self, message: Message<'_>) -> Result<Effects, Failure> {
+//!         let reading = std::str::from_utf8(message.payload).map_err(|_| Failure::malformed("not UTF-8"))?;
+//!         Ok(Effects::new().append("readings", format!("{{\"celsius\":{reading}}}")))
+//!     }
+//! }
+//!
+//! causeway_plugin::export_telemetry!(Thermometer);
+//! ```
+//!
+//! It is built for `wasm32-unknown-unknown` as a `cdylib` and turned into a component; `wit/README.md` says how.
+
+#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a guest reaches the bindings' exports"))]
+
+mod effects;
+mod panic;
+pub mod telemetry;
+
+pub use effects::{Effects, Failure};
+
+/// The raw bindings, for what the typed layer does not cover.
+#[allow(
+    missing_docs,
+    unsafe_code,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    unused_qualifications,
+    unreachable_pub,
+    reason = "generated from wit/; the ABI between guest and host is unsafe code"
+)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "telemetry",
+        pub_export_macro: true,
+        export_macro_name: "export_bindings",
+        default_bindings_module: "causeway_plugin::bindings",
+    });
+}
+
+/// What `export_telemetry!` expands to needs these names.
+#[doc(hidden)]
+pub mod rt {
+    pub use crate::panic::install_hook;
+    pub use crate::telemetry::{configure, route_batch};
+}
+
+/// Writes a line to the gateway's log.
+pub mod log {
+    pub use crate::bindings::causeway::plugin::log::{Level, write};
+
+    /// Something is broken and somebody must act.
+    pub fn error(text: &str) {
+        write(Level::Error, text);
+    }
+
+    /// Something is wrong, and the plugin goes on.
+    pub fn warn(text: &str) {
+        write(Level::Warn, text);
+    }
+
+    /// A turning point.
+    pub fn info(text: &str) {
+        write(Level::Info, text);
+    }
+
+    /// For the plugin's author.
+    pub fn debug(text: &str) {
+        write(Level::Debug, text);
+    }
+}

@@ -1,0 +1,88 @@
+//! What a plugin returns for one input: effects in the making, or a failure.
+
+use crate::bindings::causeway::plugin::types::{Append, Effect, Failure as RawFailure, Publication, Qos, Upsert};
+
+/// The effects of one input; they are committed all or not at all.
+#[derive(Debug, Default)]
+pub struct Effects(Vec<Effect>);
+
+impl Effects {
+    /// No effects: the input is taken and nothing comes of it.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a row; `document` is a JSON object.
+    #[must_use]
+    pub fn append(self, collection: &str, document: String) -> Self {
+        self.append_at(collection, document, None, None)
+    }
+
+    /// Adds a row with the time of what it documents and, when `unique` is set, at most once for the sender.
+    #[must_use]
+    pub fn append_at(mut self, collection: &str, document: String, at: Option<u64>, unique: Option<String>) -> Self {
+        self.0.push(Effect::Append(Append { collection: collection.to_owned(), document, unique, at }));
+        self
+    }
+
+    /// Replaces the row of `key` unless the one that is there is newer.
+    #[must_use]
+    pub fn upsert(mut self, collection: &str, key: &str, document: String, newest_by: u64) -> Self {
+        self.0.push(Effect::Upsert(Upsert {
+            collection: collection.to_owned(),
+            key: key.to_owned(),
+            document,
+            newest_by,
+        }));
+        self
+    }
+
+    /// Publishes a message; the plugin needs the right to that topic.
+    #[must_use]
+    pub fn publish(mut self, topic: &str, payload: Vec<u8>, qos: Qos, retain: bool) -> Self {
+        self.0.push(Effect::Publish(Publication { topic: topic.to_owned(), payload, qos, retain }));
+        self
+    }
+
+    /// The effects in the order in which they were added.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Effect] {
+        &self.0
+    }
+
+    pub(crate) fn into_inner(self) -> Vec<Effect> {
+        self.0
+    }
+}
+
+/// Why an input has no effects.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// It is not what it must be and never will be.
+    Malformed(String),
+    /// Its sender may not ask for this.
+    Rejected(String),
+    /// Not now; the gateway asks again.
+    Unavailable(String),
+}
+
+impl Failure {
+    /// A malformed input, with the reason for the operator.
+    pub fn malformed(reason: impl Into<String>) -> Self {
+        Self::Malformed(reason.into())
+    }
+
+    /// A refused input, with the reason for the operator.
+    pub fn rejected(reason: impl Into<String>) -> Self {
+        Self::Rejected(reason.into())
+    }
+
+    pub(crate) fn into_inner(self) -> RawFailure {
+        match self {
+            Self::Malformed(reason) => RawFailure::Malformed(reason),
+            Self::Rejected(reason) => RawFailure::Rejected(reason),
+            Self::Unavailable(reason) => RawFailure::Unavailable(reason),
+        }
+    }
+}
