@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Runs plugins: loads components, checks what they import, calls them within limits, and throws an instance away after
+//! every trap.
+//!
+//! The only package that names wasmtime, and nothing of wasmtime or of the generated bindings leaves it. It decides
+//! nothing: what a message is, what an effect may do and when to call again is the gateway's business.
+//!
+//! The three moments of a plugin are three types. [`Engine`] lives as long as the process, a [`TelemetryPlugin`] as long
+//! as one digest is loaded, a [`TelemetryInstance`] until its first trap.
+
+mod bindings;
+mod cache;
+mod component;
+mod effect;
+mod engine;
+mod imports;
+mod instance;
+mod limits;
+mod telemetry;
+
+pub use cache::{CacheError, CompileCache};
+pub use component::{Component, Digest, LoadError};
+pub use effect::{Append, Effect, Failure, Outcome, Publication, Qos, Upsert};
+pub use engine::{Engine, EngineConfig, EngineError};
+pub use imports::log::{Level, Log};
+pub use instance::{Setup, StartError};
+pub use limits::{Limit, Limits, Trap};
+pub use telemetry::{Batch, Input, Sender, TelemetryInstance, TelemetryPlugin};

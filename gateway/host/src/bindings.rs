@@ -1,0 +1,12 @@
+//! The bindings that wasmtime generates from `wit/`; no other file sees a generated type that it does not translate at
+//! once.
+
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from wit/")]
+pub(crate) mod telemetry {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "telemetry",
+        // Parameters borrow from the caller, so a payload is copied once: into the guest's memory.
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}

@@ -1,0 +1,74 @@
+//! Small guests in WebAssembly text, made components in the test that uses them.
+//!
+//! Also included by the gateway's own tests.
+
+#![expect(clippy::expect_used, reason = "a guest that does not assemble fails its test")]
+
+use std::path::Path;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// A `route-batch` that answers each message with no effects.
+pub(crate) const TAKES_ALL: &str = "(call $ok (local.get 3))";
+
+/// A component whose `route-batch` has this body: its parameters are senders (pointer, length) and messages (pointer,
+/// length), its result a pointer to a list of outcomes.
+pub(crate) fn component(body: &str) -> Vec<u8> {
+    encode(&module(body))
+}
+
+/// The core module of [`component`]. Zeros lie from 65536 on; an outcome has 16 bytes, all zeros are no effects.
+pub(crate) fn module(body: &str) -> String {
+    format!(
+        r#"(module
+  (import "causeway:plugin/log@0.1.0-draft" "write" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 3)
+  (table 1 funcref)
+  (global $next (mut i32) (i32.const 131072))
+  (global $seen (mut i32) (i32.const 0))
+  (data (i32.const 1100) "no")
+  (func (export "cabi_realloc") (param $old i32) (param $had i32) (param $align i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+    (global.set $next (i32.add (local.get $at) (local.get $size)))
+    (loop $room
+      (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
+        (then (drop (memory.grow (i32.const 1))) (br $room))))
+    (local.get $at))
+  (func $ok (param $count i32) (result i32)
+    (i32.store (i32.const 2048) (i32.const 65536))
+    (i32.store (i32.const 2052) (local.get $count))
+    (global.set $next (i32.const 131072))
+    (i32.const 2048))
+  (func $outcome (param $failed i32) (param $tag-or-list i32) (param $length i32) (result i32)
+    (i32.store8 (i32.const 65536) (local.get $failed))
+    (i32.store (i32.const 65540) (local.get $tag-or-list))
+    (i32.store (i32.const 65544) (select (i32.const 0) (local.get $length) (local.get $failed)))
+    (i32.store (i32.const 65548) (local.get $length))
+    (call $ok (i32.const 1)))
+  (func $deeper (call $deeper) (call $deeper))
+  (func $refuse (result i32)
+    (i32.store8 (i32.const 1024) (i32.const 1))
+    (i32.store (i32.const 1028) (i32.const 1100))
+    (i32.store (i32.const 1032) (i32.const 2))
+    (i32.const 1024))
+  (func (export "causeway:plugin/config@0.1.0-draft#configure") (param i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.const 1024) ;; configured
+  )
+  (func (export "causeway:plugin/telemetry-router@0.1.0-draft#route-batch") (param i32 i32 i32 i32) (result i32)
+    {body}))"#
+    )
+}
+
+/// Makes a component of the world `telemetry` from a core module.
+pub(crate) fn encode(wat: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(wat).expect("the text is a module");
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("wit"));
+    let wit = wit.into_iter().find(|folder| folder.is_dir()).expect("wit/ lies above the package");
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(wit).expect("wit/ is valid");
+    let world = resolve.select_world(&[package], Some("telemetry")).expect("the world exists");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the world fits");
+    ComponentEncoder::default().module(&module).expect("a module").encode().expect("a component")
+}
