@@ -1,4 +1,4 @@
-//! The rows of the device registry; what they mean is `crate::devices`' business.
+//! The rows of the device registry; what may be written is decided by `crate::devices`.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 /// Format of the encoded lists and maps; their first character.
 const FORMAT: char = '1';
 
-/// A device as it is stored.
+/// A device as it is known and stored.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct DeviceRow {
+pub struct Device {
     /// Its id.
     pub id: String,
     /// Whether it may connect.
@@ -26,7 +26,7 @@ pub struct DeviceRow {
     pub last_seen_ms: Option<u64>,
     /// End of its latest certificate, Unix ms.
     pub certificate_expiry_ms: Option<u64>,
-    /// Counts the changes of all devices; grows with each.
+    /// Counts the changes that operators made to it.
     pub revision: u64,
     /// Names of certificates that are this device.
     pub identities: Vec<String>,
@@ -58,7 +58,7 @@ const COLUMNS: &str = "id, enabled, attributes, member_of, parent, first_seen_ms
                        certificate_expiry_ms, revision";
 
 /// The device of that id.
-pub fn get(connection: &Connection, id: &str) -> rusqlite::Result<Option<DeviceRow>> {
+pub fn get(connection: &Connection, id: &str) -> rusqlite::Result<Option<Device>> {
     let found = connection
         .prepare_cached(&format!("select {COLUMNS} from devices where id = ?1"))?
         .query_row([id], decode)
@@ -74,7 +74,7 @@ pub fn get(connection: &Connection, id: &str) -> rusqlite::Result<Option<DeviceR
 }
 
 /// All devices by id.
-pub fn all(connection: &Connection) -> rusqlite::Result<Vec<DeviceRow>> {
+pub fn all(connection: &Connection) -> rusqlite::Result<Vec<Device>> {
     let mut devices = connection
         .prepare(&format!("select {COLUMNS} from devices order by id"))?
         .query_map([], decode)?
@@ -125,13 +125,8 @@ pub fn children(connection: &Connection, parent: &str) -> rusqlite::Result<u64> 
     connection.prepare_cached("select count(*) from devices where parent = ?1")?.query_row([parent], |row| row.get(0))
 }
 
-/// The revision for the next change.
-pub fn next_revision(connection: &Connection) -> rusqlite::Result<u64> {
-    connection.prepare_cached("select coalesce(max(revision), 0) + 1 from devices")?.query_row([], |row| row.get(0))
-}
-
 /// Writes a device in place of what was stored under its id; its identities become its own.
-pub fn put(tx: &Transaction<'_>, device: &DeviceRow) -> rusqlite::Result<()> {
+pub fn put(tx: &Transaction<'_>, device: &Device) -> rusqlite::Result<()> {
     tx.prepare_cached(&format!(
         "insert into devices ({COLUMNS}) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) on conflict (id) do update set
          enabled = ?2, attributes = ?3, member_of = ?4, parent = ?5, first_seen_ms = ?6, last_seen_ms = ?7,
@@ -182,8 +177,8 @@ fn encode(value: &impl serde::Serialize) -> String {
     format!("{FORMAT}{}", serde_json::to_string(value).unwrap_or_default())
 }
 
-fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeviceRow> {
-    Ok(DeviceRow {
+fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Device> {
+    Ok(Device {
         id: row.get(0)?,
         enabled: row.get(1)?,
         attributes: decode_json(row, 2)?,
@@ -211,15 +206,15 @@ mod tests {
     use super::*;
     use crate::store::tests::scratch;
 
-    fn device(id: &str, identities: &[&str]) -> DeviceRow {
-        DeviceRow {
+    fn device(id: &str, identities: &[&str]) -> Device {
+        Device {
             id: id.to_owned(),
             enabled: true,
             attributes: BTreeMap::from([("vin".to_owned(), "V1".to_owned())]),
             groups: vec!["cars".to_owned()],
             revision: 1,
             identities: identities.iter().map(|&name| name.to_owned()).collect(),
-            ..DeviceRow::default()
+            ..Device::default()
         }
     }
 
@@ -232,7 +227,6 @@ mod tests {
             assert_eq!(get(tx, "d1")?, Some(one.clone()));
             assert_eq!(all(tx)?, [one, two]);
             assert_eq!(count(tx)?, 2);
-            assert_eq!(next_revision(tx)?, 2);
             Ok(())
         });
     }

@@ -62,7 +62,7 @@ create table devices (
     enabled integer not null,
     attributes text not null,
     member_of text not null,
-    parent text references devices (id),
+    parent text,
     first_seen_ms integer,
     last_seen_ms integer,
     certificate_expiry_ms integer,
