@@ -5,6 +5,7 @@
 //! answers beside the [generation](Policies::generation) that they were given in.
 //! Asked by the front door, dispatch and admin; nothing here knows sockets, sessions or routes.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +22,8 @@ mod request;
 mod split;
 mod table;
 mod templates;
+#[cfg(test)]
+mod tests;
 pub mod watch;
 
 pub use crate::config::Problem;
@@ -30,6 +33,7 @@ pub use request::{Action, Area, Decision, PolicySource, Principal, Reason, Reque
 pub use table::TableReport;
 
 use compile::Compiled;
+use files::Fingerprint;
 use metrics::PolicyMetrics;
 
 /// What a reload did.
@@ -54,21 +58,30 @@ struct Inner {
     origin: Origin,
     set: ArcSwap<Compiled>,
     generation: channel::Sender<u64>,
-    /// One reload at a time, so that an older text never replaces a newer one.
-    reloading: Mutex<()>,
+    /// What the files looked like just before they were last read. Held while they are read, one reload at a time, so
+    /// that an older text never replaces a newer one.
+    read: Mutex<Option<Fingerprint>>,
     metrics: PolicyMetrics,
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = &self.0.origin;
+        out.debug_struct("Policies").field("origin", origin).field("generation", &self.generation()).finish()
+    }
 }
 
 impl Policies {
     /// Loads the policies of a directory, or the shipped ones without any; reports all problems at once.
     pub fn load(directory: Option<&Path>) -> Result<Self, Vec<Problem>> {
         let origin = directory.map_or(Origin::Shipped, |directory| Origin::Directory(directory.to_owned()));
+        let read = Mutex::new(origin.fingerprint());
         let set = Compiled::build(origin.read()?)?;
         let inner = Inner {
             origin,
             set: ArcSwap::from_pointee(set),
             generation: channel::Sender::new(1),
-            reloading: Mutex::new(()),
+            read,
             metrics: PolicyMetrics::default(),
         };
         Ok(Self(Arc::new(inner)))
@@ -78,7 +91,8 @@ impl Policies {
     ///
     /// Reads files and compiles: not for a thread that serves connections.
     pub fn reload(&self) -> Result<Reloaded, Vec<Problem>> {
-        let _one = self.0.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
+        *read = self.0.origin.fingerprint();
         let reloaded = self.replace();
         self.0.metrics.reloaded(&reloaded);
         reloaded
@@ -95,6 +109,17 @@ impl Policies {
         self.0.set.store(Arc::new(set));
         self.bump();
         Ok(changed)
+    }
+
+    /// Whether the files looked otherwise when they were last read.
+    fn differs(&self, now: &Fingerprint) -> bool {
+        self.0.read.lock().unwrap_or_else(PoisonError::into_inner).as_ref() != Some(now)
+    }
+
+    /// The number of policies and of topic templates in force.
+    pub fn size(&self) -> (usize, usize) {
+        let set = self.0.set.load();
+        (set.policies(), set.templates.iter().count())
     }
 
     /// Where the policies come from.

@@ -98,7 +98,7 @@ fn read_templates(files: &[File]) -> Result<Templates, Vec<Problem>> {
 }
 
 /// The program's schema and what it says of these templates.
-fn schema(templates: &Templates) -> Result<Schema, Box<dyn Error>> {
+pub(super) fn schema(templates: &Templates) -> Result<Schema, Box<dyn Error>> {
     // Its warnings are about names of Cedar's own that the schema hides, and it hides none.
     let (schema, _warnings) = Schema::from_cedarschema_str(&schema_text(templates))?;
     Ok(schema)

@@ -4,6 +4,7 @@
 //! context. Requests are built here as the schema has them, so they are not validated again; a test does that.
 
 use std::borrow::Cow;
+use std::error::Error;
 
 use causeway_core::coverage::{Coverage, coverage};
 use causeway_core::template::{Template, UNTYPED, Vars};
@@ -21,8 +22,8 @@ const NAMED_ATTRIBUTES: [&str; 3] = ["vin", "type", "hardware"];
 
 /// The principal of a request, as Cedar sees it.
 pub(super) struct Subject {
-    uid: EntityUid,
-    entities: Entities,
+    pub uid: EntityUid,
+    pub entities: Entities,
 }
 
 /// A principal, an action and a resource for Cedar.
@@ -32,6 +33,14 @@ pub(super) struct Question<'a> {
     pub resource: EntityUid,
     pub vars: Option<Vars<'a>>,
     pub template: Option<&'a str>,
+}
+
+impl Question<'_> {
+    /// The variables that are bound; the others are absent.
+    pub(super) fn context(&self) -> Result<Context, Box<dyn Error>> {
+        let bound = self.vars.iter().flat_map(Vars::bound);
+        Ok(Context::from_pairs(bound.map(|(name, value)| (name.to_owned(), string(value))))?)
+    }
 }
 
 impl Compiled {
@@ -118,9 +127,8 @@ impl Compiled {
         &self,
         set: &cedar_policy::PolicySet,
         question: &Question<'_>,
-    ) -> Result<Response, Box<dyn std::error::Error>> {
-        let vars = question.vars.iter().flat_map(Vars::bound);
-        let context = Context::from_pairs(vars.map(|(name, value)| (name.to_owned(), string(value))))?;
+    ) -> Result<Response, Box<dyn Error>> {
+        let context = question.context()?;
         let action = uid(&self.names.action, question.action.in_policies());
         let request =
             cedar_policy::Request::new(question.subject.uid.clone(), action, question.resource.clone(), context, None)?;
@@ -128,7 +136,7 @@ impl Compiled {
     }
 
     /// The principal as an entity; none for the gateway itself.
-    pub(super) fn subject(&self, principal: &Principal) -> Option<Result<Subject, Box<dyn std::error::Error>>> {
+    pub(super) fn subject(&self, principal: &Principal) -> Option<Result<Subject, Box<dyn Error>>> {
         let entity = entity(&self.names, principal)?;
         Some(entity.and_then(|entity| {
             let uid = entity.uid();
@@ -137,7 +145,7 @@ impl Compiled {
     }
 }
 
-fn entity(names: &Names, principal: &Principal) -> Option<Result<Entity, Box<dyn std::error::Error>>> {
+fn entity(names: &Names, principal: &Principal) -> Option<Result<Entity, Box<dyn Error>>> {
     let parents = |kind, parents: &[String]| parents.iter().map(|parent| uid(kind, parent)).collect();
     let entity = match principal {
         Principal::Gateway => return None,

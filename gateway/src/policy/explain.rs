@@ -4,7 +4,7 @@
 
 use causeway_core::template::{Template, Vars};
 use cedar_policy::{Effect, Policy, PolicySet};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::compile::Compiled;
 use super::evaluate::{Question, Subject};
@@ -32,6 +32,43 @@ pub struct Asked {
     pub decision: Decision,
     /// Permits that nearly apply: for this principal, action and resource, with a condition that does not hold.
     pub unmet: Vec<PolicySource>,
+}
+
+impl Explanation {
+    /// The explanation as the API and the command line write it.
+    pub fn json(&self) -> Value {
+        let mut json = decision_json(&self.decision);
+        if let Some(json) = json.as_object_mut() {
+            json.insert("asked".to_owned(), self.asked.iter().map(Asked::json).collect());
+        }
+        json
+    }
+}
+
+impl Asked {
+    fn json(&self) -> Value {
+        let variables = self.variables.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+        json!({
+            "template": self.template,
+            "pattern": self.pattern,
+            "variables": Map::from_iter(variables),
+            "decision": decision_json(&self.decision),
+            "unmet": self.unmet.iter().map(source_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn decision_json(decision: &Decision) -> Value {
+    json!({
+        "allowed": decision.allowed,
+        "reason": decision.reason.text,
+        "template": decision.reason.template,
+        "policy": decision.reason.policy.as_deref().map(source_json),
+    })
+}
+
+fn source_json(policy: &PolicySource) -> Value {
+    json!({ "id": policy.id, "file": policy.file, "line": policy.line })
 }
 
 impl Compiled {

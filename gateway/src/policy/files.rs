@@ -3,6 +3,7 @@
 //! Reading is bounded. Nothing is interpreted here; `compile` does that.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -67,6 +68,15 @@ pub enum Origin {
     Shipped,
     /// A directory. What is in it is all that is in force; the shipped policies don't add to it.
     Directory(PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shipped => out.write_str("the shipped policies"),
+            Self::Directory(directory) => directory.display().fmt(out),
+        }
+    }
 }
 
 /// Size and time of change of each file: what tells that a directory may have changed.

@@ -191,7 +191,7 @@ impl<'a> Resource<'a> {
             Action::View | Action::Operate | Action::Administer => {
                 let area = Area::ALL.into_iter().find(|area| area.name() == text);
                 let areas = || Area::ALL.map(Area::name).join(", ");
-                area.map(Self::Area).ok_or_else(|| format!("`{text}` is not one of the areas {}", areas()))
+                area.map(Self::Area).ok_or_else(|| format!("it is not one of the areas {}", areas()))
             }
         }
     }

@@ -1,118 +1,135 @@
-//! Keeps the policies like their files: reloads on SIGHUP, and when the files have changed and stopped changing.
+//! Notices that the files of the policies have changed, and asks for a reload.
 //!
-//! A refused set is logged with each of its problems; the one before stays in force.
+//! Looking is cheap, reading is left to the reload. A file that is being written is let alone until it is complete.
 
-use std::io;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::Policies;
 use super::files::Fingerprint;
-use super::{Policies, Problem, Reloaded};
 
 /// How often the files are looked at. A change is taken up when two looks agree, so within two of these.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Watches until `stop`; fails only if the signal cannot be listened for.
-pub async fn watch(policies: Policies, stop: CancellationToken) -> io::Result<()> {
-    run(policies, LOOK_EVERY, stop).await
+/// Calls `reload` for each change of the files, until `stop`. A change that was read already, by whomever, is none.
+pub async fn watch<F>(policies: Policies, stop: CancellationToken, reload: impl Fn() -> F + Send)
+where
+    F: Future<Output = ()> + Send,
+{
+    run(policies, LOOK_EVERY, stop, reload).await;
 }
 
-async fn run(policies: Policies, every: Duration, stop: CancellationToken) -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
+async fn run<F>(policies: Policies, every: Duration, stop: CancellationToken, reload: impl Fn() -> F + Send)
+where
+    F: Future<Output = ()> + Send,
+{
     let mut looks = interval(every);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut files = Settled::default();
+    let mut last = None;
     loop {
-        let asked = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            _ = hangup.recv() => true,
-            _ = looks.tick() => false,
-        };
-        let reader = policies.clone();
-        let looked = tokio::task::spawn_blocking(move || {
-            let changed = reader.origin().fingerprint().is_some_and(|now| files.look(now));
-            let reloaded = (asked || changed).then(|| reader.reload());
-            (files, reloaded)
-        });
-        // The task ends early only when the runtime does.
-        let Ok((seen, reloaded)) = looked.await else { return Ok(()) };
-        files = seen;
-        if let Some(reloaded) = reloaded {
-            report(&reloaded, policies.generation());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = looks.tick() => {}
         }
+        let looking = policies.clone();
+        // The directory may be on a slow disk. A look fails only when the runtime ends.
+        let Ok((now, differs)) = tokio::task::spawn_blocking(move || look(&looking)).await else { return };
+        if differs && now == last {
+            reload().await;
+        }
+        last = now;
     }
 }
 
-/// Tells a change that is complete from one that is being written: the files must look the same twice.
-#[derive(Default)]
-struct Settled {
-    last: Option<Fingerprint>,
-    taken: Option<Fingerprint>,
-}
-
-impl Settled {
-    /// Takes note of a look at the files; true if they have changed since they were last taken up and are settled.
-    fn look(&mut self, now: Fingerprint) -> bool {
-        let settled = self.last.as_ref() == Some(&now);
-        let news = self.taken.as_ref() != Some(&now);
-        if settled && news {
-            self.taken = Some(now.clone());
-        }
-        self.last = Some(now);
-        settled && news
-    }
-}
-
-fn report(reloaded: &Result<Reloaded, Vec<Problem>>, generation: u64) {
-    match reloaded {
-        Ok(Reloaded::Unchanged) => tracing::debug!("policies are unchanged"),
-        Ok(Reloaded::Changed { policies, templates }) => {
-            tracing::info!(policies, templates, generation, "policies reloaded");
-        }
-        Err(problems) => {
-            for problem in problems {
-                let (file, line) = (problem.file.display(), problem.line);
-                tracing::error!(%file, line, remedy = problem.remedy, "policy problem: {}", problem.message);
-            }
-            tracing::error!(problems = problems.len(), "policies refused, the earlier ones stay in force");
-        }
-    }
+/// What the files look like, and whether that is news.
+fn look(policies: &Policies) -> (Option<Fingerprint>, bool) {
+    let now = policies.origin().fingerprint();
+    let differs = now.as_ref().is_some_and(|now| policies.differs(now));
+    (now, differs)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::policy::export;
+    use crate::policy::{Problem, Reloaded, export};
 
-    fn fingerprint(bytes: u64) -> Fingerprint {
-        [(PathBuf::from("a.cedar"), (bytes, None))].into()
-    }
+    const SOON: Duration = Duration::from_secs(60);
 
-    #[test]
-    fn a_change_is_taken_up_once_and_only_when_it_is_complete() {
-        let mut files = Settled::default();
-        let looks = [1, 1, 1, 2, 3, 3, 3, 1, 1].map(|bytes| files.look(fingerprint(bytes)));
-        assert_eq!(looks, [false, true, false, false, false, true, false, false, true]);
-    }
-
-    #[tokio::test]
-    async fn a_changed_file_is_in_force_soon_and_watching_ends_when_told() {
+    /// Watches a directory with the shipped policies while `act` runs, and counts the reloads.
+    async fn watching<F: Future<Output = ()>>(act: impl FnOnce(Policies, tempfile::TempDir, Arc<AtomicUsize>) -> F) {
         let directory = tempfile::tempdir().unwrap();
         export(directory.path()).unwrap();
         let policies = Policies::load(Some(directory.path())).unwrap();
-        let stop = CancellationToken::new();
-        let watching = tokio::spawn(run(policies.clone(), Duration::from_millis(2), stop.clone()));
-        let mut changed = policies.changed();
-        fs::write(directory.path().join("more.cedar"), "forbid(principal, action, resource);").unwrap();
-        tokio::time::timeout(Duration::from_secs(60), changed.changed()).await.unwrap().unwrap();
-        assert_eq!(policies.generation(), 2);
+        let (stop, reloads) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+        let (reader, counter) = (policies.clone(), Arc::clone(&reloads));
+        let reload = move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+            let _: Result<Reloaded, Vec<Problem>> = reader.reload();
+            std::future::ready(())
+        };
+        let watching = tokio::spawn(run(policies.clone(), Duration::from_millis(1), stop.clone(), reload));
+        tokio::time::timeout(SOON, act(policies, directory, reloads)).await.unwrap();
         stop.cancel();
-        watching.await.unwrap().unwrap();
+        watching.await.unwrap();
+    }
+
+    /// Writes a file as an editor does, in one step, so that the number of reloads is certain.
+    fn put(directory: &Path, text: &str) {
+        let hidden = directory.join(".more.cedar");
+        fs::write(&hidden, text).unwrap();
+        fs::rename(hidden, directory.join("more.cedar")).unwrap();
+    }
+
+    fn forbid_all(directory: &Path) {
+        put(directory, "forbid(principal, action, resource);");
+    }
+
+    #[tokio::test]
+    async fn a_changed_file_is_in_force_soon() {
+        watching(async |policies: Policies, directory: tempfile::TempDir, _| {
+            let mut changed = policies.changed();
+            forbid_all(directory.path());
+            changed.changed().await.unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_is_read_once_and_its_repair_again() {
+        watching(async |policies: Policies, directory: tempfile::TempDir, reloads: Arc<AtomicUsize>| {
+            put(directory.path(), "permit");
+            while reloads.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            let mut changed = policies.changed();
+            forbid_all(directory.path());
+            changed.changed().await.unwrap();
+            assert_eq!(reloads.load(Ordering::SeqCst), 2);
+        })
+        .await;
+    }
+
+    #[test]
+    fn what_was_read_already_is_no_news() {
+        let directory = tempfile::tempdir().unwrap();
+        export(directory.path()).unwrap();
+        let policies = Policies::load(Some(directory.path())).unwrap();
+        assert!(!look(&policies).1);
+        forbid_all(directory.path());
+        assert!(look(&policies).1);
+        policies.reload().unwrap();
+        assert!(!look(&policies).1);
+    }
+
+    #[test]
+    fn the_shipped_policies_never_change() {
+        assert_eq!(look(&Policies::load(None).unwrap()), (None, false));
     }
 }
