@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod exit;
 mod output;
+mod policy;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ enum Noun {
     Config(config::Config),
     /// Make, sign, revoke and show certificates.
     Certs(certs::Certs),
+    /// Check and test policies, and explain what they decide.
+    Policy(policy::Policy),
 }
 
 /// Reads the arguments, does what they say and returns how it went.
@@ -57,6 +60,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Noun::Check(check) => check.run(&mut output),
         Noun::Config(config) => config.run(&mut output),
         Noun::Certs(certs) => certs.run(&mut output),
+        Noun::Policy(policy) => policy.run(&mut output),
     };
     exit::report(done.and_then(|()| output.finish()), cli.everywhere.output)
 }
