@@ -8,6 +8,7 @@ use super::{ConfigFile, Failure, Output};
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::mqtt::tls::Tls;
+use crate::policy::Policies;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -18,7 +19,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let config = self.config.load()?;
-        let warnings = certificates(&config).map_err(Failure::problems)?;
+        let warnings = files(&config).map_err(Failure::problems)?;
         if output.is_json() {
             let warnings: Vec<_> = warnings.iter().map(problem_json).collect();
             output.json(&json!({ "ok": true, "warnings": warnings }));
@@ -36,8 +37,8 @@ impl Check {
     }
 }
 
-/// Reads what every listener would read; what is wrong only from some date on is a warning.
-fn certificates(config: &Config) -> Result<Vec<Problem>, Vec<Problem>> {
+/// Reads the files that the configuration names, as a start would; what is wrong only from some date on is a warning.
+fn files(config: &Config) -> Result<Vec<Problem>, Vec<Problem>> {
     let (mut warnings, mut problems) = (Vec::new(), Vec::new());
     let clock = Clock::new(0);
     for tls in config.listeners.iter().filter_map(|listener| listener.tls.clone()) {
@@ -46,5 +47,6 @@ fn certificates(config: &Config) -> Result<Vec<Problem>, Vec<Problem>> {
             Err(found) => problems.extend(found),
         }
     }
+    problems.extend(Policies::load(config.policies.dir.as_deref()).err().into_iter().flatten());
     if problems.is_empty() { Ok(warnings) } else { Err(problems) }
 }
