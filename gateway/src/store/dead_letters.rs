@@ -1,6 +1,6 @@
 //! Messages that a binding could not handle, whole, with the reason: for an operator to read and to send again.
 
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 /// A message that could not be handled.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -63,6 +63,17 @@ pub fn list(connection: &Connection, binding: Option<&str>, limit: usize) -> rus
         )?
         .query_map(params![binding, limit], kept)?
         .collect()
+}
+
+/// One letter by its number.
+pub fn get(connection: &Connection, id: i64) -> rusqlite::Result<Option<Kept>> {
+    connection
+        .prepare_cached(
+            "select binding, position, item, topic, sender, kind, reason, at_ms, message, id from dead_letters
+             where id = ?1",
+        )?
+        .query_row([id], kept)
+        .optional()
 }
 
 /// Letters per binding.
