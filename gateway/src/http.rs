@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -30,6 +31,8 @@ pub(crate) struct Limits {
     pub(crate) max_body_bytes: usize,
     /// For one request, from its head to the end of its answer's head.
     pub(crate) request_timeout: Duration,
+    /// Counts connections that wait for another to end.
+    pub(crate) waits: Counter,
 }
 
 /// Time for the head of a request, and so also for the pause between two of them.
@@ -78,7 +81,7 @@ where
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = next(&listener, &permits) => accepted,
+            accepted = next(&listener, &permits, &limits.waits) => accepted,
         };
         let Some((permit, stream)) = accepted else { continue };
         let (limits, stop, opened) = (limits.clone(), stop.clone(), open(stream));
@@ -97,7 +100,11 @@ where
 async fn next<L: Listener>(
     listener: &L,
     permits: &Arc<Semaphore>,
+    waits: &Counter,
 ) -> Option<(tokio::sync::OwnedSemaphorePermit, L::Stream)> {
+    if permits.available_permits() == 0 {
+        waits.inc();
+    }
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok(stream) => Some((permit, stream)),

@@ -18,6 +18,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -79,7 +80,10 @@ pub struct Watched {
     pub readiness: watch::Receiver<Readiness>,
 }
 
-const LIMITS: Limits = Limits { max_connections: 16, max_body_bytes: 0, request_timeout: Duration::from_secs(40) };
+fn limits() -> Limits {
+    let request_timeout = Duration::from_secs(40);
+    Limits { max_connections: 16, max_body_bytes: 0, request_timeout, waits: Counter::default() }
+}
 
 /// Serves the three routes until `stop`.
 pub async fn run(listener: TcpListener, watched: Watched, stop: CancellationToken) {
@@ -88,7 +92,7 @@ pub async fn run(listener: TcpListener, watched: Watched, stop: CancellationToke
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(watched);
-    serve(listener, LIMITS, stop, |stream| std::future::ready(Some((stream, router.clone())))).await;
+    serve(listener, limits(), stop, |stream| std::future::ready(Some((stream, router.clone())))).await;
 }
 
 async fn metrics(State(watched): State<Watched>) -> Response {
