@@ -3,12 +3,20 @@
 //! Nouns that look at a running gateway are clients of its admin socket and hold no logic of their own.
 //! Every noun takes `-o json`.
 
+mod audit;
 mod certs;
 mod check;
+mod client;
 mod config;
+mod device;
 mod exit;
 mod output;
 mod policy;
+mod reload;
+mod session;
+mod show;
+mod status;
+mod store;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -47,6 +55,18 @@ enum Noun {
     Certs(certs::Certs),
     /// Check and test policies, and explain what they decide.
     Policy(policy::Policy),
+    /// Show how a running gateway is.
+    Status(status::Status),
+    /// List the sessions of a running gateway.
+    Session(session::Session),
+    /// List, add, change and remove devices.
+    Device(device::Device),
+    /// Query what the plugins stored, and what they could not handle.
+    Store(store::Store),
+    /// List who changed what.
+    Audit(audit::Audit),
+    /// Have certificates and policies read again, as by SIGHUP.
+    Reload(reload::Reload),
 }
 
 /// Reads the arguments, does what they say and returns how it went.
@@ -61,6 +81,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Noun::Config(config) => config.run(&mut output),
         Noun::Certs(certs) => certs.run(&mut output),
         Noun::Policy(policy) => policy.run(&mut output),
+        Noun::Status(status) => status.run(&mut output),
+        Noun::Session(session) => session.run(&mut output),
+        Noun::Device(device) => device.run(&mut output),
+        Noun::Store(store) => store.run(&mut output),
+        Noun::Audit(audit) => audit.run(&mut output),
+        Noun::Reload(reload) => reload.run(&mut output),
     };
     exit::report(done.and_then(|()| output.finish()), cli.everywhere.output)
 }

@@ -1,10 +1,13 @@
 //! `causeway check`: everything an operator can get wrong, found without starting anything.
 
+use std::path::Path;
+
 use clap::Args;
 use serde_json::json;
 
 use super::output::problem_json;
 use super::{ConfigFile, Failure, Output};
+use crate::admin::load_https;
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::mqtt::tls::Tls;
@@ -19,7 +22,11 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let config = self.config.load()?;
-        let warnings = files(&config).map_err(Failure::problems)?;
+        let found = Found::read(&config, &self.config.path());
+        if !found.problems.is_empty() {
+            return Err(Failure::problems(found.problems));
+        }
+        let warnings = found.warnings;
         if output.is_json() {
             let warnings: Vec<_> = warnings.iter().map(problem_json).collect();
             output.json(&json!({ "ok": true, "warnings": warnings }));
@@ -37,16 +44,57 @@ impl Check {
     }
 }
 
-/// Reads the files that the configuration names, as a start would; what is wrong only from some date on is a warning.
-fn files(config: &Config) -> Result<Vec<Problem>, Vec<Problem>> {
-    let (mut warnings, mut problems) = (Vec::new(), Vec::new());
-    let clock = Clock::new(0);
-    for tls in config.listeners.iter().filter_map(|listener| listener.tls.clone()) {
-        match Tls::load(tls, clock.clone()) {
-            Ok(tls) => warnings.extend(tls.warnings()),
-            Err(found) => problems.extend(found),
+/// What the files that the configuration names are like.
+#[derive(Default)]
+struct Found {
+    /// What keeps the gateway from starting.
+    problems: Vec<Problem>,
+    /// What the operator should know although it does not, or not yet.
+    warnings: Vec<Problem>,
+}
+
+impl Found {
+    fn read(config: &Config, file: &Path) -> Self {
+        let mut found = Self::default();
+        found.listeners(config, file);
+        if let Some(https) = &config.admin.https {
+            found.problems.extend(load_https(https).err().into_iter().flatten());
+        }
+        let policies = Policies::load(config.policies.dir.as_deref()).err().into_iter().flatten();
+        found.problems.extend(policies.map(from_policies));
+        found
+    }
+
+    fn listeners(&mut self, config: &Config, file: &Path) {
+        let clock = Clock::new(0);
+        for listener in &config.listeners {
+            if listener.plain.is_some() {
+                self.warnings.push(Problem {
+                    file: file.to_owned(),
+                    line: None,
+                    key: format!("listeners: {}", listener.name),
+                    value: String::new(),
+                    message: "is a plain listener: nobody's identity is proven there, and payloads can be read"
+                        .to_owned(),
+                    remedy: "policies decide what its clients may do; the shipped ones deny everything".to_owned(),
+                });
+            }
+            let Some(tls) = listener.tls.clone() else { continue };
+            match Tls::load(tls, clock.clone()) {
+                Ok(tls) => self.warnings.extend(tls.warnings()),
+                Err(found) => self.problems.extend(found),
+            }
         }
     }
-    problems.extend(Policies::load(config.policies.dir.as_deref()).err().into_iter().flatten());
-    if problems.is_empty() { Ok(warnings) } else { Err(problems) }
+}
+
+fn from_policies(problem: crate::policy::Problem) -> Problem {
+    Problem {
+        file: problem.file.into(),
+        line: problem.line,
+        key: String::new(),
+        value: String::new(),
+        message: problem.message,
+        remedy: problem.remedy,
+    }
 }

@@ -21,6 +21,8 @@ enum Verb {
     Show(ConfigFile),
     /// Print the reference of all keys as Markdown.
     Reference,
+    /// Print the OpenAPI document of the admin API.
+    Openapi,
     /// Make a bearer token for `admin.https.tokens` and its hash; the token is printed once and kept nowhere.
     Token,
 }
@@ -30,6 +32,10 @@ impl Config {
         match self.verb {
             Verb::Show(file) => show(&file, output),
             Verb::Reference => reference(output),
+            Verb::Openapi => {
+                output.json(&crate::admin::openapi());
+                Ok(())
+            }
             Verb::Token => token(output),
         }
     }

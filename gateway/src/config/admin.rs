@@ -20,8 +20,8 @@ section! {
         socket_mode: SocketMode = SocketMode::Owner => restart;
         /// HTTPS for operators on other machines.
         https: Option<HttpsConfig> = None => restart;
-        /// Requests at a time; further ones wait.
-        max_connections: usize = 64 => restart, in 1..=10_000, hit "causeway_admin_connections_refused_total";
+        /// Connections at a time; further ones wait.
+        max_connections: usize = 64 => restart, in 1..=10_000, hit "causeway_admin_connection_waits_total";
         /// Largest request body.
         max_body_bytes: Size = Size::mib(8) => restart, in Size::kib(1)..=Size::mib(256), hit "causeway_admin_requests_total";
         /// Time for one request, from its first byte to the end of its answer.

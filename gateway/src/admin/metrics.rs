@@ -1,0 +1,45 @@
+//! What the admin servers count.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// The counters of the admin servers.
+#[derive(Debug, Clone)]
+pub struct AdminMetrics {
+    requests: Family<Labels, Counter>,
+    /// Connections that had to wait for another to end.
+    pub(super) waits: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    outcome: Outcome,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Outcome {
+    Done,
+    Denied,
+    Unauthenticated,
+    Limited,
+    Invalid,
+    Failed,
+}
+
+impl AdminMetrics {
+    /// Registers the counters.
+    pub fn new(registry: &mut Registry) -> Self {
+        let (requests, waits) = (Family::default(), Counter::default());
+        let registry = registry.sub_registry_with_prefix("causeway_admin");
+        registry.register("requests", "Admin requests by how they ended", Family::clone(&requests));
+        registry.register("connection_waits", "Connections that waited for another to end", Counter::clone(&waits));
+        Self { requests, waits }
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) {
+        self.requests.get_or_create(&Labels { outcome }).inc();
+    }
+}

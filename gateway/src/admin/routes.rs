@@ -1,0 +1,159 @@
+//! The route table: everything that operators can ask, and what they must be permitted for it.
+
+use super::route::{Answering, Call, Method, Route};
+use super::{Context, audit, certificates, devices, policies, query, status};
+use crate::policy::Action::{Administer, Operate, View};
+use crate::policy::Area;
+
+/// Names a handler of the table.
+macro_rules! handler {
+    ($module:ident::$function:ident) => {
+        |context: Context, call: Call| -> Answering { Box::pin($module::$function(context, call)) }
+    };
+}
+
+/// A route that looks and is asked nothing more.
+const fn look(path: &'static str, area: Area, summary: &'static str, handler: fn(Context, Call) -> Answering) -> Route {
+    Route { method: Method::Get, path, action: View, area, summary, query: &[], body: None, handler }
+}
+
+const LIMIT: (&str, &str) = ("limit", "How many at most.");
+
+/// All routes, in the order of the document.
+pub(super) const ROUTES: &[Route] = &[
+    look("/openapi.json", Area::Gateway, "Describe this API.", handler!(status::openapi)),
+    look("/v1/status", Area::Gateway, "Show how the gateway is.", handler!(status::status)),
+    look("/v1/config", Area::Gateway, "Show the effective configuration.", handler!(status::config)),
+    look("/v1/listeners", Area::Gateway, "List the listeners.", handler!(status::listeners)),
+    look("/v1/journal", Area::Gateway, "Show the journal and who reads it.", handler!(status::journal)),
+    look("/v1/bindings", Area::Plugins, "List the bindings and how far behind they are.", handler!(status::bindings)),
+    Route {
+        query: &[("device", "Only the sessions of this device.")],
+        ..look("/v1/sessions", Area::Sessions, "List the sessions.", handler!(status::sessions))
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/reload",
+        action: Administer,
+        area: Area::Gateway,
+        summary: "Read certificates and policies again.",
+        query: &[],
+        body: None,
+        handler: handler!(policies::reload_everything),
+    },
+    look("/v1/certificates", Area::Certificates, "List the server certificates.", handler!(certificates::list)),
+    Route {
+        method: Method::Post,
+        path: "/v1/certificates/reload",
+        action: Operate,
+        area: Area::Certificates,
+        summary: "Read server certificates, authorities and revocation lists again.",
+        query: &[],
+        body: None,
+        handler: handler!(certificates::reload),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/policies/reload",
+        action: Administer,
+        area: Area::Policies,
+        summary: "Read policies and topic templates again.",
+        query: &[],
+        body: None,
+        handler: handler!(policies::reload),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/policies/explain",
+        action: View,
+        area: Area::Policies,
+        summary: "Explain what a device may do.",
+        query: &[],
+        body: Some(
+            "`device`, `action` (connect, publish, will, subscribe, receive) and `resource` (listener, topic or filter).",
+        ),
+        handler: handler!(policies::explain),
+    },
+    Route {
+        query: &[
+            ("group", "Only devices of this group."),
+            ("parent", "Only devices that hang on this one."),
+            ("enabled", "Only devices that may connect (`true`), or may not (`false`)."),
+            ("after", "Only ids behind this one: the last of the page before."),
+            LIMIT,
+        ],
+        ..look("/v1/devices", Area::Devices, "List the devices.", handler!(devices::list))
+    },
+    look(
+        "/v1/devices/{id}",
+        Area::Devices,
+        "Show a device, its sessions and its last refusals.",
+        handler!(devices::show),
+    ),
+    look(
+        "/v1/devices/{id}/refusals",
+        Area::Devices,
+        "List the last refusals of a device.",
+        handler!(devices::refusals),
+    ),
+    Route {
+        method: Method::Post,
+        path: "/v1/devices",
+        action: Operate,
+        area: Area::Devices,
+        summary: "Add a device.",
+        query: &[],
+        body: Some("`id`; optionally `identities` (the id without it), `attributes`, `groups`, `parent`."),
+        handler: handler!(devices::add),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/devices/import",
+        action: Operate,
+        area: Area::Devices,
+        summary: "Add and change many devices: all of them or none.",
+        query: &[("format", "`csv`, `jsonl` or `yaml`, the default; JSON is YAML.")],
+        body: Some("A list of devices; what an entry does not mention stays as it is."),
+        handler: handler!(devices::import),
+    },
+    Route {
+        method: Method::Put,
+        path: "/v1/devices/{id}",
+        action: Operate,
+        area: Area::Devices,
+        summary: "Change a device.",
+        query: &[],
+        body: Some(
+            "Of `attributes` (null takes one away), `groups`, `parent`, `identities` and `enabled` those that change.",
+        ),
+        handler: handler!(devices::set),
+    },
+    Route {
+        method: Method::Delete,
+        path: "/v1/devices/{id}",
+        action: Operate,
+        area: Area::Devices,
+        summary: "Remove a device; its sessions end.",
+        query: &[],
+        body: None,
+        handler: handler!(devices::remove),
+    },
+    look("/v1/collections", Area::Store, "List the collections.", handler!(query::collections)),
+    Route {
+        query: &[
+            ("where", "Conditions as a JSON object of texts; names are columns, `_sender`, or paths like `dtc.code`."),
+            ("since_ms", "Only rows from this Unix time on, in milliseconds."),
+            LIMIT,
+        ],
+        ..look("/v1/collections/{collection}", Area::Store, "Query a collection, newest first.", handler!(query::query))
+    },
+    Route {
+        query: &[("binding", "Only those of this binding."), LIMIT],
+        ..look("/v1/dead-letters", Area::Store, "List the dead letters, newest first.", handler!(query::dead_letters))
+    },
+    look("/v1/dead-letters/{id}", Area::Store, "Show a dead letter with its message.", handler!(query::dead_letter)),
+    Route {
+        query: &[("before", "Only entries with a lower number."), LIMIT],
+        ..look("/v1/audit", Area::Audit, "List the audit log, newest first.", handler!(audit::list))
+    },
+];

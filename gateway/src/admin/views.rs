@@ -1,0 +1,126 @@
+//! What operators see of the parts that are always in motion.
+//!
+//! The parts do not know JSON and this API does not know their insides: the composition root translates.
+
+use serde::Serialize;
+
+/// Takes a picture of each part when asked.
+pub struct Views {
+    /// All sessions, those without a connection too.
+    pub sessions: View<Vec<SessionView>>,
+    /// All listeners.
+    pub listeners: View<Vec<ListenerView>>,
+    /// All bindings.
+    pub bindings: View<Vec<BindingView>>,
+    /// The journal.
+    pub journal: View<JournalView>,
+}
+
+/// Takes one picture; it must not block.
+pub type View<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// A session.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionView {
+    /// The device's id.
+    pub device: String,
+    /// The MQTT client id.
+    pub client: String,
+    /// Its connection, if it has one.
+    pub connection: Option<ConnectionView>,
+    /// Since when it has none, Unix ms.
+    pub offline_since_ms: Option<u64>,
+    /// The filters that it subscribed to.
+    pub subscriptions: Vec<String>,
+    /// Messages that were sent and not acknowledged.
+    pub inflight: usize,
+    /// Messages that wait.
+    pub queued: usize,
+    /// Messages that found no room.
+    pub dropped: u64,
+}
+
+/// The connection of a session.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionView {
+    /// The listener's name.
+    pub listener: String,
+    /// The peer's address and port.
+    pub address: String,
+    /// `3.1.1` or `5`.
+    pub version: &'static str,
+    /// Since when, Unix ms.
+    pub since_ms: u64,
+}
+
+/// A listener.
+#[derive(Debug, Clone, Serialize)]
+pub struct ListenerView {
+    /// Its name.
+    pub name: String,
+    /// The address it listens on.
+    pub address: String,
+    /// `tls` or `plain`.
+    pub security: &'static str,
+    /// Open connections, those without a session too.
+    pub connections: usize,
+}
+
+/// A binding.
+#[derive(Debug, Clone, Serialize)]
+pub struct BindingView {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Where its plugin came from.
+    pub plugin: String,
+    /// `running`, or why it is not.
+    pub state: String,
+    /// `durable` or `live`.
+    pub delivery: &'static str,
+    /// Bytes of the journal that wait for it.
+    pub lag_bytes: u64,
+    /// Age of the oldest message that waits for it, in milliseconds.
+    pub lag_ms: u64,
+    /// Messages handled since the start.
+    pub handled: u64,
+    /// Dead letters since the start.
+    pub dead_letters: u64,
+    /// Calls that were stopped since the start.
+    pub traps: u64,
+}
+
+/// The journal.
+#[derive(Debug, Clone, Serialize)]
+pub struct JournalView {
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// Their number.
+    pub segments: usize,
+    /// When the oldest record was written, Unix ms.
+    pub oldest_ms: Option<u64>,
+    /// The lowest position that is kept.
+    pub first: u64,
+    /// The highest position that is on disk.
+    pub durable: u64,
+    /// Who reads it.
+    pub cursors: Vec<CursorView>,
+}
+
+/// A reader of the journal.
+#[derive(Debug, Clone, Serialize)]
+pub struct CursorView {
+    /// Its name.
+    pub name: String,
+    /// Up to where it is done.
+    pub position: u64,
+    /// Bytes that wait for it.
+    pub lag_bytes: u64,
+    /// Age of the oldest record that waits for it, in milliseconds.
+    pub lag_ms: u64,
+    /// Whether it is beyond its budget.
+    pub over_budget: bool,
+    /// Records that it lost.
+    pub gap: u64,
+}
