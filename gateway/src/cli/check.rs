@@ -11,7 +11,7 @@ use crate::admin::load_https;
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::mqtt::tls::Tls;
-use crate::policy::Policies;
+use crate::policy::{self, Policies};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -88,7 +88,7 @@ impl Found {
     }
 }
 
-fn from_policies(problem: crate::policy::Problem) -> Problem {
+fn from_policies(problem: policy::Problem) -> Problem {
     Problem {
         file: problem.file.into(),
         line: problem.line,
