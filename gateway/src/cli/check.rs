@@ -11,7 +11,7 @@ use crate::admin::load_https;
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::mqtt::tls::Tls;
-use crate::policy::{self, Policies};
+use crate::policy::Policies;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -60,8 +60,7 @@ impl Found {
         if let Some(https) = &config.admin.https {
             found.problems.extend(load_https(https).err().into_iter().flatten());
         }
-        let policies = Policies::load(config.policies.dir.as_deref()).err().into_iter().flatten();
-        found.problems.extend(policies.map(from_policies));
+        found.problems.extend(Policies::load(config.policies.dir.as_deref()).err().into_iter().flatten());
         found
     }
 
@@ -85,16 +84,5 @@ impl Found {
                 Err(found) => self.problems.extend(found),
             }
         }
-    }
-}
-
-fn from_policies(problem: policy::Problem) -> Problem {
-    Problem {
-        file: problem.file.into(),
-        line: problem.line,
-        key: String::new(),
-        value: String::new(),
-        message: problem.message,
-        remedy: problem.remedy,
     }
 }
