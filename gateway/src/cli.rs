@@ -13,6 +13,7 @@ mod exit;
 mod output;
 mod policy;
 mod reload;
+mod run;
 mod session;
 mod show;
 mod status;
@@ -47,6 +48,8 @@ struct Everywhere {
 
 #[derive(Debug, Subcommand)]
 enum Noun {
+    /// Run the gateway until SIGTERM or Ctrl-C.
+    Run(run::Run),
     /// Validate configuration, certificates and policies without starting.
     Check(check::Check),
     /// Show the effective configuration or its reference; make an operator's token.
@@ -77,6 +80,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut output = Output::standard(cli.everywhere.output);
     let done = match cli.noun {
+        Noun::Run(run) => run.run(),
         Noun::Check(check) => check.run(&mut output),
         Noun::Config(config) => config.run(&mut output),
         Noun::Certs(certs) => certs.run(&mut output),

@@ -119,6 +119,20 @@ impl<T> Inflight<T> {
         self.find(id).and_then(|index| self.entries.get(index))
     }
 
+    /// Puts another item under a known id.
+    pub fn replace(&mut self, id: u16, item: T) {
+        if let Some(entry) = self.find(id).and_then(|index| self.entries.get_mut(index)) {
+            entry.item = item;
+        }
+    }
+
+    /// Ends the handshake of an id whatever its stage, because its item is gone.
+    pub fn forget(&mut self, id: u16) {
+        if let Some(index) = self.find(id) {
+            self.entries.remove(index);
+        }
+    }
+
     /// Ends every handshake; the next id follows the last one.
     pub fn clear(&mut self) {
         self.entries = VecDeque::new();

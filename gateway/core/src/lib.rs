@@ -9,4 +9,5 @@ pub mod message;
 pub mod record;
 pub mod template;
 pub mod topic;
+pub mod topic_tree;
 pub mod trie;

@@ -112,8 +112,19 @@ impl Message {
     /// The bytes for the journal and the router; the payload is last, so that a reader can slice it.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut out =
-            BytesMut::with_capacity(64 + self.topic.len() + self.sender.len() + self.client.len() + self.payload.len());
+        let mut out = BytesMut::with_capacity(self.encoded_len());
+        self.encode_into(&mut out);
+        out.freeze()
+    }
+
+    /// The room that an encoding takes, without its user properties.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        64 + self.topic.len() + self.sender.len() + self.client.len() + self.payload.len()
+    }
+
+    /// Appends [`Message::encode`]'s bytes.
+    pub fn encode_into(&self, out: &mut BytesMut) {
         let p = &self.properties;
         let mut flags = self.qos.bits();
         for (bit, set) in [
@@ -133,24 +144,23 @@ impl Message {
         out.put_u16_le(self.packet_id);
         out.put_u64_le(self.received_ms);
         for text in [&self.topic, &self.sender, &self.client] {
-            put(&mut out, text.as_bytes());
+            put(out, text.as_bytes());
         }
         if let Some(seconds) = p.expiry_s {
             out.put_u32_le(seconds);
         }
         for text in [&p.content_type, &p.response_topic].into_iter().flatten() {
-            put(&mut out, text.as_bytes());
+            put(out, text.as_bytes());
         }
         if let Some(data) = &p.correlation {
-            put(&mut out, data);
+            put(out, data);
         }
         out.put_u32_le(u32::try_from(p.user.len()).unwrap_or(u32::MAX));
         for (key, value) in &p.user {
-            put(&mut out, key.as_bytes());
-            put(&mut out, value.as_bytes());
+            put(out, key.as_bytes());
+            put(out, value.as_bytes());
         }
         out.extend_from_slice(&self.payload);
-        out.freeze()
     }
 
     /// Reads [`Message::encode`]'s bytes; texts and payload are slices of `bytes`, nothing is copied.

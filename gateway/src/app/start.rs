@@ -1,0 +1,266 @@
+//! The order in which the parts are built: what can be wrong first, then state, then work, then sockets.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::recovery::{Recovered, recover};
+use super::{App, StartError, Tasks, health};
+use crate::clock::Clock;
+use crate::config::{Config, ListenerConfig};
+use crate::devices::{Devices, DevicesMetrics};
+use crate::journal::{Budget, Cursor, Journal, JournalMetrics, Kind, Overflow, Position};
+use crate::log::PeerWarnings;
+use crate::metrics::{self, Readiness, Watched};
+use crate::mqtt::broker::Broker;
+use crate::mqtt::interest::Interest;
+use crate::mqtt::listener::{Admission, Listener, ListenerMetrics};
+use crate::mqtt::metrics::MqttMetrics;
+use crate::mqtt::retained::{self, Retained, RetainedMetrics};
+use crate::mqtt::session::QueueLimits;
+use crate::mqtt::sessions::{SessionLimits, Sessions};
+use crate::mqtt::tls::Tls;
+use crate::mqtt::will::Wills;
+use crate::mqtt::{checkpoint, connection, review};
+use crate::policy::{self, Policies};
+use crate::router::{Limits, Router, RouterMetrics};
+use crate::store::{Store, StoreMetrics};
+
+/// The front door's own cursors never refuse: sessions and retained messages bound themselves.
+const UNBOUNDED: Budget = Budget { bytes: u64::MAX, age: Duration::MAX };
+
+/// The name of a gateway without a server certificate and without a configured id.
+const NAMELESS: &str = "causeway";
+
+pub(super) async fn start(config: Config) -> Result<App, StartError> {
+    let clock = Clock::new(0);
+    let (policies, tls) = check(&config, &clock)?;
+    let id = gateway_id(&config, &tls);
+    let mut registry = metrics::registry(&id);
+    let tasks = Tasks::default();
+
+    let (store, journal, devices, recovered) = open_state(&config, &mut registry)?;
+    let (sessions_at, retained_at, end) = (recovered.sessions_at, recovered.retained_at, recovered.end);
+    policies.register(&mut registry);
+    let router = Router::new(router_limits(&config), RouterMetrics::new(&mut registry));
+    let retained = restore_retained(&config, &mut registry, recovered.retained, &recovered.newer);
+    let limits = session_limits(&config);
+    let sessions = Sessions::restore(limits, router.links(), journal.clone(), recovered.replay, clock.now_ms());
+    let broker = Arc::new(Broker {
+        config: config.mqtt.clone(),
+        clock: clock.clone(),
+        journal: journal.clone(),
+        delivered: (0..router.links()).map(|_| AtomicU64::new(end)).collect(),
+        router,
+        sessions,
+        retained,
+        wills: Wills::default(),
+        policies: policies.clone(),
+        devices: devices.clone(),
+        interest: Interest::default(),
+        metrics: MqttMetrics::new(&mut registry),
+        order: Mutex::new(end),
+        assigned: AtomicU64::new(0),
+    });
+    let cursors = Cursors {
+        sessions: sessions_cursor(&journal, sessions_at, &broker),
+        retained: retained_cursor(&journal, retained_at),
+    };
+    journal.allow_trimming();
+
+    let bound = bind(&config, tls, &mut registry)?;
+    let watching = bind_metrics(&config).await?;
+
+    work(&broker, &store, cursors, &tasks);
+    tasks.background.spawn(until(tasks.parts.clone(), devices.clone().run()));
+    let stop = tasks.parts.clone();
+    tasks.background.spawn(async move {
+        if let Err(error) = policy::watch::watch(policies, stop).await {
+            warn!(%error, "policies are not watched: SIGHUP is not available");
+        }
+    });
+    let listening = accept(bound, &broker, &tasks);
+    let listeners = listening.iter().map(|probed| (probed.name.clone(), probed.address)).collect();
+    let (readiness, ready) = watch::channel(Readiness::Ready);
+    let probe = health::probe(listening);
+    if let Some(watching) = watching {
+        let probe_timeout = config.metrics.probe_timeout;
+        let watched = Watched { registry: Arc::new(registry), probe, probe_timeout, readiness: ready };
+        tasks.background.spawn(metrics::run(watching, watched, tasks.parts.clone()));
+    }
+    info!(gateway = id, version = env!("CARGO_PKG_VERSION"), "started");
+    Ok(App { broker, store, listeners, tasks, readiness, grace: config.shutdown.grace })
+}
+
+/// Everything that is read before anything is opened; all problems at once.
+fn check(config: &Config, clock: &Clock) -> Result<(Policies, Vec<Option<Tls>>), StartError> {
+    let mut problems = Vec::new();
+    let policies = Policies::load(config.policies.dir.as_deref()).map_err(|found| problems.extend(found));
+    let mut listeners = Vec::new();
+    for listener in &config.listeners {
+        match listener.tls.clone().map(|tls| Tls::load(tls, clock.clone())).transpose() {
+            Ok(tls) => listeners.push(tls),
+            Err(found) => problems.extend(found),
+        }
+    }
+    match policies {
+        Ok(policies) if problems.is_empty() => Ok((policies, listeners)),
+        _ => Err(StartError::Problems(problems)),
+    }
+}
+
+fn gateway_id(config: &Config, tls: &[Option<Tls>]) -> String {
+    let named = tls.iter().flatten().find_map(Tls::server_name);
+    config.gateway.id.clone().or(named).unwrap_or_else(|| NAMELESS.to_owned())
+}
+
+fn open_state(config: &Config, registry: &mut Registry) -> Result<(Store, Journal, Devices, Recovered), StartError> {
+    let store = Store::open(&config.data_dir, &config.storage, StoreMetrics::new(registry));
+    let store = store.map_err(StartError::line)?;
+    let metrics = JournalMetrics::new(registry);
+    let opened = Journal::open(&config.data_dir.join("journal"), &config.journal, metrics);
+    let (journal, found) = opened.map_err(StartError::line)?;
+    let devices = Devices::open(store.clone(), &config.devices, DevicesMetrics::new(registry));
+    let devices = devices.map_err(StartError::line)?;
+    let recovered = recover(&store, &journal, found.last).map_err(StartError::line)?;
+    Ok((store, journal, devices, recovered))
+}
+
+fn router_limits(config: &Config) -> Limits {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let links = if config.router.links == 0 { processors.div_ceil(4).min(8) } else { config.router.links };
+    Limits {
+        links,
+        window_messages: config.router.window_messages,
+        window_bytes: config.router.window_bytes.in_memory(),
+    }
+}
+
+fn session_limits(config: &Config) -> SessionLimits {
+    let mqtt = &config.mqtt;
+    SessionLimits {
+        sessions: mqtt.max_sessions,
+        per_device: mqtt.max_sessions_per_identity,
+        subscriptions: mqtt.max_subscriptions,
+        queue: QueueLimits {
+            messages: mqtt.max_queue_messages,
+            stored: mqtt.max_session_messages,
+            bytes: mqtt.max_queue_bytes.in_memory(),
+        },
+    }
+}
+
+fn restore_retained(
+    config: &Config,
+    registry: &mut Registry,
+    stored: Vec<crate::store::retained::Retained>,
+    newer: &[causeway_core::message::Message],
+) -> Arc<Retained> {
+    let retained = Retained::restore(config.retained.clone(), RetainedMetrics::new(registry), stored);
+    for message in newer {
+        retained.put(message);
+    }
+    Arc::new(retained)
+}
+
+/// The front door's places in the journal.
+struct Cursors {
+    sessions: Cursor,
+    retained: Cursor,
+}
+
+fn sessions_cursor(journal: &Journal, at: Position, broker: &Arc<Broker>) -> Cursor {
+    let cursor = journal.cursor(checkpoint::CURSOR, Some(at), UNBOUNDED, Overflow::Refuse);
+    let broker = Arc::downgrade(broker);
+    cursor.wanting(move |kind, body| match (kind, broker.upgrade()) {
+        (Kind::Publish, Some(broker)) => topic_of(body).is_none_or(|topic| broker.sessions.wants(&topic)),
+        _ => true,
+    })
+}
+
+fn retained_cursor(journal: &Journal, at: Position) -> Cursor {
+    let cursor = journal.cursor(retained::CURSOR, Some(at), UNBOUNDED, Overflow::Refuse);
+    cursor.wanting(|kind, body| {
+        let message = causeway_core::message::Message::decode(body);
+        kind == Kind::Publish && message.is_ok_and(|message| message.retain)
+    })
+}
+
+fn topic_of(body: &bytes::Bytes) -> Option<bytestring::ByteString> {
+    causeway_core::message::Message::decode(body).ok().map(|message| message.topic)
+}
+
+/// Starts what works for the sessions.
+fn work(broker: &Arc<Broker>, store: &Store, cursors: Cursors, tasks: &Tasks) {
+    let parts = &tasks.parts;
+    let deliver = broker.clone();
+    let deliver = move |link: usize, payload: bytes::Bytes| deliver.deliver(link, payload);
+    tasks.live.spawn(broker.router.clone().run(deliver, tasks.router.clone()));
+    let background = &tasks.background;
+    background.spawn(broker.clone().run_wills(parts.clone()));
+    background.spawn(broker.clone().run_expiry(parts.clone()));
+    background.spawn(review::run(broker.clone(), parts.clone()));
+    background.spawn(checkpoint::run(broker.clone(), store.clone(), cursors.sessions, parts.clone()));
+    let retained = broker.retained.clone();
+    background.spawn(retained.run(store.clone(), broker.journal.clone(), cursors.retained, parts.clone()));
+}
+
+/// A listener that has its socket and does not accept yet.
+struct Bound {
+    name: String,
+    address: std::net::SocketAddr,
+    tls: Option<Tls>,
+    listener: Listener,
+}
+
+fn bind(config: &Config, tls: Vec<Option<Tls>>, registry: &mut Registry) -> Result<Vec<Bound>, StartError> {
+    let warnings = PeerWarnings::new(config.log.max_warnings_per_peer, registry);
+    let admission = Admission::new(&config.mqtt, ListenerMetrics::new(registry), warnings);
+    let mut bound = Vec::new();
+    for (listener, tls) in config.listeners.iter().zip(tls) {
+        let settings: Arc<ListenerConfig> = Arc::new(listener.clone());
+        let timeout = config.mqtt.handshake_timeout;
+        let listening = Listener::bind(settings, tls.clone(), admission.clone(), timeout).map_err(StartError::line)?;
+        let address = listening.local_addr().map_err(StartError::line)?;
+        bound.push(Bound { name: listener.name.clone(), address, tls, listener: listening });
+    }
+    Ok(bound)
+}
+
+async fn bind_metrics(config: &Config) -> Result<Option<TcpListener>, StartError> {
+    if !config.metrics.enabled {
+        return Ok(None);
+    }
+    let address = config.metrics.bind;
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|error| StartError::Line(format!("metrics.bind: cannot listen on {address}: {error}")))
+}
+
+/// Starts the accept loops; each connection becomes a task of its own.
+fn accept(bound: Vec<Bound>, broker: &Arc<Broker>, tasks: &Tasks) -> Vec<health::Probed> {
+    let mut probed = Vec::new();
+    for Bound { name, address, tls, listener } in bound {
+        info!(listener = name, %address, tls = tls.is_some(), "listening");
+        probed.push(health::Probed { name: name.clone(), address, tls: tls.is_some() });
+        if let Some(tls) = tls {
+            tasks.background.spawn(tls.watch(name, tasks.parts.clone()));
+        }
+        let (broker, sessions) = (broker.clone(), tasks.sessions.clone());
+        let serve = move |accepted| connection::serve(accepted, broker.clone(), sessions.clone());
+        tasks.background.spawn(listener.run(serve, tasks.connections.clone(), tasks.accepting.clone()));
+    }
+    probed
+}
+
+/// Runs a part that knows no end of its own.
+async fn until(stop: tokio_util::sync::CancellationToken, part: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = part => {}
+    }
+}
