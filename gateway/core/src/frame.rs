@@ -21,7 +21,7 @@ mod tests;
 pub use ack::Ack;
 pub use connect::{Connect, announced_version};
 pub use header::{Header, Kind, header};
-pub use properties::{Property, user_properties};
+pub use properties::{Property, properties};
 pub use publish::Publish;
 pub use reason::Reason;
 
@@ -71,7 +71,7 @@ impl Limits {
             return Err(Fault::Words("is longer than the gateway takes"));
         }
         // A text of n bytes has n + 1 levels at most, so short ones are not counted.
-        if text.len() >= self.topic_levels && text.split('/').count() > self.topic_levels {
+        if text.len() >= self.topic_levels && text.bytes().filter(|&byte| byte == b'/').count() >= self.topic_levels {
             return Err(Fault::Words("has more levels than the gateway takes"));
         }
         Ok(())

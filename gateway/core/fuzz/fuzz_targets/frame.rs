@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use causeway_core::frame::{Limits, Packet, Version, announced_version, check, user_properties};
+use causeway_core::frame::{Limits, Packet, Version, announced_version, check, properties};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits =
@@ -18,7 +18,7 @@ fuzz_target!(|input: &[u8]| {
         _ => Some(Version::V5),
     };
     let _ = announced_version(bytes);
-    let _ = user_properties(bytes).count();
+    let _ = properties(bytes).count();
     if let Ok(Some((length, packet))) = check(bytes, version, &LIMITS) {
         let alone = &bytes[..length];
         assert!(length <= LIMITS.packet_bytes);
@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(check(&alone[..length - 1], version, &LIMITS), Ok(None));
         if let Packet::Publish(publish) = packet {
             assert!(alone.ends_with(publish.payload));
-            assert!(user_properties(publish.user).count() <= LIMITS.user_properties);
+            assert!(properties(publish.properties).count() <= LIMITS.user_properties + 6);
         }
     }
 });

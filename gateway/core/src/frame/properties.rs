@@ -161,17 +161,12 @@ fn topic_alias(input: &mut Input<'_>) -> Result<u16, FrameError> {
     }
 }
 
-/// Lists the user properties of a block that passed the check, in their order.
-pub fn user_properties(block: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+/// Lists the properties of a block that passed the check, in their order.
+pub fn properties(block: &[u8]) -> impl Iterator<Item = Property<'_>> {
     let mut input = Input::new(block);
     std::iter::from_fn(move || {
         // A block that passed yields no error; of any other, what stands before the error is listed.
-        while !input.is_empty() {
-            let id = input.u8("property").ok()?;
-            if let Property::User(name, value) = read(&mut input, id).ok()? {
-                return Some((name, value));
-            }
-        }
-        None
+        let id = if input.is_empty() { return None } else { input.u8("property").ok()? };
+        read(&mut input, id).ok()
     })
 }

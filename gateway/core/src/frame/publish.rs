@@ -19,18 +19,10 @@ pub struct Publish<'a> {
     pub packet_id: u16,
     /// The alias that stands for the topic or is to be learned; never 0.
     pub alias: Option<u16>,
-    /// Message expiry in seconds.
-    pub expiry_s: Option<u32>,
-    /// Content type.
-    pub content_type: Option<&'a str>,
-    /// Response topic, a topic name.
-    pub response_topic: Option<&'a str>,
-    /// Correlation data.
-    pub correlation: Option<&'a [u8]>,
     /// The payload format indicator says UTF-8.
     pub utf8: bool,
-    /// The property block, for [`super::user_properties`]; empty when it has none of them.
-    pub user: &'a [u8],
+    /// The property block, for [`super::properties`].
+    pub properties: &'a [u8],
     /// The payload; always the last bytes of the packet.
     pub payload: &'a [u8],
 }
@@ -71,21 +63,13 @@ pub(super) fn check<'a>(
 }
 
 fn properties<'a>(input: &mut Input<'a>, limits: &Limits, publish: &mut Publish<'a>) -> Result<(), FrameError> {
-    let mut users = false;
-    let block = walk(input, Place::PUBLISH, limits, |property, _| {
+    publish.properties = walk(input, Place::PUBLISH, limits, |property, _| {
         match property {
             Property::PayloadFormat(utf8) => publish.utf8 = utf8,
-            Property::MessageExpiry(seconds) => publish.expiry_s = Some(seconds),
-            Property::ContentType(text) => publish.content_type = Some(text),
-            Property::ResponseTopic(topic) => publish.response_topic = Some(topic),
-            Property::CorrelationData(data) => publish.correlation = Some(data),
             Property::TopicAlias(alias) => publish.alias = Some(alias),
-            _ => users = true,
+            _ => {}
         }
         Ok(())
     })?;
-    if users {
-        publish.user = block;
-    }
     Ok(())
 }

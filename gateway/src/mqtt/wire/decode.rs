@@ -61,83 +61,62 @@ impl Decoder {
     /// # Errors
     /// [`WireError`] when the client broke the protocol; `buf` must not be read any further.
     pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Packet>, WireError> {
-        let packet = match frame::check(buf, self.version(), &self.limits) {
+        let (bytes, checked) = match frame::check(buf, self.version(), &self.limits) {
+            Ok(Some(whole)) => whole,
             Ok(None) => return Ok(None),
-            Ok(Some((bytes, checked))) => match self.read(buf, bytes, &checked) {
+            Err(error) => return Err(self.refuse(error, buf)),
+        };
+        match checked {
+            frame::Packet::Publish(view) => {
+                let topic = match self.topic(&view) {
+                    Ok(topic) => topic,
+                    Err(error) => return Err(self.refuse(error, buf)),
+                };
+                let (mut publish, payload_bytes) = own(&view, topic);
                 // The view ends here, and with it the borrow of `buf`.
-                Ok(Read::Whole(packet)) => {
+                if payload_bytes < SLICE_FROM_BYTES {
                     buf.advance(bytes);
-                    Ok(packet)
-                }
-                Ok(Read::PayloadMissing(mut publish, payload_bytes)) => {
+                } else {
                     let mut whole = buf.split_to(bytes);
                     publish.payload = whole.split_off(bytes.saturating_sub(payload_bytes)).freeze();
-                    Ok(Packet::Publish(publish))
                 }
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        };
-        match packet {
-            Ok(Packet::Connect(connect)) => {
-                self.encoder = Some(Encoder {
-                    version: connect.version,
-                    maximum_packet_size: connect.maximum_packet_size,
-                    problem_information: connect.request_problem_information,
-                });
-                Ok(Some(Packet::Connect(connect)))
+                Ok(Some(Packet::Publish(publish)))
             }
-            Ok(packet) => Ok(Some(packet)),
-            Err(error) => Err(self.refuse(error, buf)),
+            frame::Packet::PubAck(ack) => taken(buf, bytes, Packet::PubAck(ack)),
+            frame::Packet::PubRec(ack) => taken(buf, bytes, Packet::PubRec(ack)),
+            frame::Packet::PubRel(ack) => taken(buf, bytes, Packet::PubRel(ack)),
+            frame::Packet::PubComp(ack) => taken(buf, bytes, Packet::PubComp(ack)),
+            frame::Packet::PingReq => taken(buf, bytes, Packet::PingReq),
+            frame::Packet::Connect(facts) => self.translate(buf, bytes, Some(facts)),
+            frame::Packet::Subscribe | frame::Packet::Unsubscribe | frame::Packet::Disconnect | frame::Packet::Auth => {
+                self.translate(buf, bytes, None)
+            }
         }
     }
 
-    fn read(&mut self, buf: &[u8], bytes: usize, checked: &frame::Packet<'_>) -> Result<Read, FrameError> {
-        Ok(Read::Whole(match *checked {
-            frame::Packet::Publish(view) => return self.publish(&view),
-            frame::Packet::PubAck(ack) => Packet::PubAck(ack),
-            frame::Packet::PubRec(ack) => Packet::PubRec(ack),
-            frame::Packet::PubRel(ack) => Packet::PubRel(ack),
-            frame::Packet::PubComp(ack) => Packet::PubComp(ack),
-            frame::Packet::PingReq => Packet::PingReq,
-            frame::Packet::Connect(_)
-            | frame::Packet::Subscribe
-            | frame::Packet::Unsubscribe
-            | frame::Packet::Disconnect
-            | frame::Packet::Auth => {
-                let packet = buf.get(..bytes).unwrap_or_default();
-                translate(packet, self.version(), checked)?
-            }
-        }))
+    fn translate(
+        &mut self,
+        buf: &mut BytesMut,
+        bytes: usize,
+        connect: Option<frame::Connect>,
+    ) -> Result<Option<Packet>, WireError> {
+        let whole = buf.split_to(bytes);
+        let packet = translate(&whole, self.version(), connect.as_ref()).map_err(|error| self.refuse(error, &whole))?;
+        if let Packet::Connect(connect) = &packet {
+            self.encoder = Some(Encoder {
+                version: connect.version,
+                maximum_packet_size: connect.maximum_packet_size,
+                problem_information: connect.request_problem_information,
+            });
+        }
+        Ok(Some(packet))
     }
 
-    fn publish(&mut self, view: &frame::Publish<'_>) -> Result<Read, FrameError> {
-        let topic = match view.alias {
-            None => ByteString::from(view.topic),
-            Some(alias) => self.aliases.resolve(alias, view.topic)?,
-        };
-        let slice = view.payload.len() >= SLICE_FROM_BYTES;
-        let publish = Publish {
-            dup: view.dup,
-            qos: view.qos,
-            retain: view.retain,
-            packet_id: view.packet_id,
-            topic,
-            payload: if slice { Bytes::new() } else { Bytes::copy_from_slice(view.payload) },
-            properties: Properties {
-                expiry_s: view.expiry_s,
-                content_type: view.content_type.map(ByteString::from),
-                response_topic: view.response_topic.map(ByteString::from),
-                correlation: view.correlation.map(Bytes::copy_from_slice),
-                user: frame::user_properties(view.user).map(|(name, value)| (name.into(), value.into())).collect(),
-                utf8: view.utf8,
-            },
-            refusal: view.refusal(),
-        };
-        if slice {
-            return Ok(Read::PayloadMissing(publish, view.payload.len()));
+    fn topic(&mut self, view: &frame::Publish<'_>) -> Result<ByteString, FrameError> {
+        match view.alias {
+            None => Ok(ByteString::from(view.topic)),
+            Some(alias) => self.aliases.resolve(alias, view.topic),
         }
-        Ok(Read::Whole(Packet::Publish(publish)))
     }
 
     /// Finds the last word for a client that broke the protocol (MQTT5 4.13).
@@ -162,11 +141,45 @@ impl Decoder {
     }
 }
 
-/// A packet that no longer borrows the read buffer.
-enum Read {
-    Whole(Packet),
-    /// A PUBLISH whose payload, the last bytes of the packet, is to be sliced off the read buffer.
-    PayloadMissing(Publish, usize),
+/// Takes a packet off the buffer that nothing borrows any longer. Inlined, so that the packet is built where the caller
+/// wants it: it is large, and moving it costs more than reading a short one.
+#[inline]
+fn taken(buf: &mut BytesMut, bytes: usize, packet: Packet) -> Result<Option<Packet>, WireError> {
+    buf.advance(bytes);
+    Ok(Some(packet))
+}
+
+/// Copies a PUBLISH out of the read buffer, but for a payload that is to be sliced off it; says how large the payload is.
+fn own(view: &frame::Publish<'_>, topic: ByteString) -> (Publish, usize) {
+    let slice = view.payload.len() >= SLICE_FROM_BYTES;
+    let publish = Publish {
+        dup: view.dup,
+        qos: view.qos,
+        retain: view.retain,
+        packet_id: view.packet_id,
+        topic,
+        payload: if slice { Bytes::new() } else { Bytes::copy_from_slice(view.payload) },
+        properties: if view.properties.is_empty() { Properties::default() } else { properties(view.properties) },
+        refusal: view.refusal(),
+    };
+    (publish, view.payload.len())
+}
+
+fn properties(block: &[u8]) -> Properties {
+    let mut owned = Properties::default();
+    for property in frame::properties(block) {
+        match property {
+            frame::Property::PayloadFormat(utf8) => owned.utf8 = utf8,
+            frame::Property::MessageExpiry(seconds) => owned.expiry_s = Some(seconds),
+            frame::Property::ContentType(text) => owned.content_type = Some(text.into()),
+            frame::Property::ResponseTopic(topic) => owned.response_topic = Some(topic.into()),
+            frame::Property::CorrelationData(data) => owned.correlation = Some(Bytes::copy_from_slice(data)),
+            frame::Property::User(name, value) => owned.user.push((name.into(), value.into())),
+            // What belongs to the connection is not the message's.
+            _ => {}
+        }
+    }
+    owned
 }
 
 impl WireError {

@@ -23,11 +23,11 @@ const DISAGREE: FrameError =
 pub(super) fn translate(
     packet: &[u8],
     version: Option<Version>,
-    checked: &frame::Packet<'_>,
+    facts: Option<&frame::Connect>,
 ) -> Result<Packet, FrameError> {
     // A copy: what it yields must not keep the read buffer alive.
     let mut packet = BytesMut::from(packet);
-    if let frame::Packet::Connect(facts) = checked {
+    if let Some(facts) = facts {
         return connect(packet, facts).map(|connect| Packet::Connect(Box::new(connect)));
     }
     match version {

@@ -82,10 +82,20 @@ fn a_publish_is_read() {
     let Ok(Some((_, Packet::Publish(publish)))) = check_one(Some(V5), &bytes) else { panic!("a PUBLISH") };
     assert_eq!((publish.dup, publish.qos, publish.retain), (true, QoS::AtLeastOnce, true));
     assert_eq!((publish.topic, publish.packet_id, publish.alias), ("a", 0x0102, Some(5)));
-    assert_eq!((publish.utf8, publish.expiry_s), (true, Some(7)));
-    assert_eq!((publish.content_type, publish.response_topic), (Some("t"), Some("r")));
-    assert_eq!((publish.correlation, publish.payload), (Some(&b"\xff\0"[..]), &b"text"[..]));
-    assert_eq!(user_properties(publish.user).collect::<Vec<_>>(), [("n", "v"), ("n", "w")]);
+    assert_eq!((publish.utf8, publish.payload), (true, &b"text"[..]));
+    assert_eq!(
+        super::properties(publish.properties).collect::<Vec<_>>(),
+        [
+            Property::PayloadFormat(true),
+            Property::MessageExpiry(7),
+            Property::ContentType("t"),
+            Property::ResponseTopic("r"),
+            Property::CorrelationData(b"\xff\0"),
+            Property::TopicAlias(5),
+            Property::User("n", "v"),
+            Property::User("n", "w"),
+        ]
+    );
     assert_eq!(publish.refusal(), None);
 }
 

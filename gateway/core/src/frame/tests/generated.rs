@@ -35,13 +35,13 @@ fn probe(bytes: &[u8]) {
             let alone = bytes.get(..length).expect("a packet lies within its buffer");
             assert_eq!(check_one(version, alone), Ok(Some((length, passed))));
             if let Packet::Publish(publish) = passed {
-                assert!(user_properties(publish.user).count() <= LIMITS.user_properties);
+                assert!(super::properties(publish.properties).count() <= LIMITS.user_properties + 6);
                 assert!(alone.ends_with(publish.payload));
             }
         }
     }
     let _ = announced_version(bytes);
-    let _ = user_properties(bytes).count();
+    let _ = super::properties(bytes).count();
 }
 
 proptest! {
