@@ -84,7 +84,7 @@ fn a_publish_is_read() {
     assert_eq!((publish.topic, publish.packet_id, publish.alias), ("a", 0x0102, Some(5)));
     assert_eq!((publish.utf8, publish.payload), (true, &b"text"[..]));
     assert_eq!(
-        super::properties(publish.properties).collect::<Vec<_>>(),
+        properties(publish.properties).collect::<Vec<_>>(),
         [
             Property::PayloadFormat(true),
             Property::MessageExpiry(7),

@@ -35,13 +35,13 @@ fn probe(bytes: &[u8]) {
             let alone = bytes.get(..length).expect("a packet lies within its buffer");
             assert_eq!(check_one(version, alone), Ok(Some((length, passed))));
             if let Packet::Publish(publish) = passed {
-                assert!(super::properties(publish.properties).count() <= LIMITS.user_properties + 6);
+                assert!(properties(publish.properties).count() <= LIMITS.user_properties + 6);
                 assert!(alone.ends_with(publish.payload));
             }
         }
     }
     let _ = announced_version(bytes);
-    let _ = super::properties(bytes).count();
+    let _ = properties(bytes).count();
 }
 
 proptest! {
