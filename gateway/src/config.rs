@@ -122,7 +122,14 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, Vec<Problem>> {
 impl Config {
     /// The configuration as it applies, defaults included; holds no secrets.
     pub fn effective(&self) -> serde_json::Value {
-        self.show()
+        let mut shown = self.show();
+        for (name, _) in self.admin.https.iter().flat_map(|https| &https.tokens) {
+            // A hash of a token that a person chose could be guessed from.
+            if let Some(hash) = shown.pointer_mut(&format!("/admin/https/tokens/{}/sha256", pointer(name))) {
+                *hash = "(kept back)".into();
+            }
+        }
+        shown
     }
 
     /// The folder of the journal.
@@ -143,6 +150,11 @@ impl Config {
         }
         self
     }
+}
+
+/// Escapes a name for a JSON pointer (RFC 6901).
+fn pointer(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 fn whole_file(file: &Path, message: String, remedy: &str) -> Problem {

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Problem;
@@ -69,6 +71,17 @@ impl Reloads {
         let own = self.clone();
         let done = tokio::task::spawn_blocking(move || own.run_blocking(what)).await;
         done.unwrap_or_else(|error| self.remember(what, vec![error.to_string()], Vec::new()))
+    }
+
+    /// Rereads everything at each SIGHUP, until `stop`.
+    pub async fn hangups(self, stop: CancellationToken) -> std::io::Result<()> {
+        let mut hangups = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                _ = hangups.recv() => self.run(What::Everything).await,
+            };
+        }
     }
 
     fn run_blocking(&self, what: What) -> LastReload {

@@ -115,6 +115,14 @@ fn the_effective_configuration_reads_back_to_itself() {
 }
 
 #[test]
+fn hashes_of_tokens_are_not_shown() {
+    let hash = "0".repeat(64);
+    let tokens = format!("admin: {{https: {{certificate: a, key: b, tokens: {{\"a/~b\": {{sha256: \"{hash}\"}}}}}}}}");
+    let config = parse(&minimal_and(&tokens), Path::new("/etc/causeway/causeway.yaml")).unwrap();
+    assert!(!config.effective().to_string().contains(&hash));
+}
+
+#[test]
 fn the_committed_reference_is_current() {
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/config.md");
     let committed = std::fs::read_to_string(committed).unwrap_or_default();
