@@ -6,6 +6,7 @@
 mod health;
 mod recovery;
 mod start;
+mod views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

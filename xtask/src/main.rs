@@ -60,10 +60,8 @@ fn test(rest: &[String]) -> Result<Gone, String> {
 }
 
 /// The documents that the program prints about itself, and the arguments it prints them for.
-const DOCUMENTS: [(&str, &[&str]); 2] = [
-    ("docs/reference/config.md", &["config", "reference"]),
-    ("docs/reference/openapi.json", &["config", "openapi"]),
-];
+const DOCUMENTS: [(&str, &[&str]); 2] =
+    [("docs/reference/config.md", &["config", "reference"]), ("docs/reference/openapi.json", &["config", "openapi"])];
 
 fn docs() -> Result<(), String> {
     guests::ensure_target()?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::views::Listening;
 use crate::metrics::{Health, Probe};
 
 /// How long one listener may take.
@@ -21,16 +22,8 @@ const CONNECT: &[u8] = &[0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 9, 2, 0, 10, 0,
 /// A TLS 1.2 record with a handshake that is no handshake: every TLS server answers it with an alert.
 const NO_HELLO: &[u8] = &[0x16, 0x03, 0x01, 0x00, 0x04, 0x0e, 0x00, 0x00, 0x00];
 
-/// A listener to be probed.
-#[derive(Clone)]
-pub(super) struct Probed {
-    pub(super) name: String,
-    pub(super) address: SocketAddr,
-    pub(super) tls: bool,
-}
-
 /// Asks all listeners, side by side.
-pub(super) fn probe(listeners: Vec<Probed>) -> Probe {
+pub(super) fn probe(listeners: Vec<Listening>) -> Probe {
     let listeners = Arc::new(listeners);
     Arc::new(move || {
         let listeners = listeners.clone();
@@ -50,7 +43,7 @@ pub(super) fn probe(listeners: Vec<Probed>) -> Probe {
     })
 }
 
-async fn ask(listener: &Probed) -> std::io::Result<()> {
+async fn ask(listener: &Listening) -> std::io::Result<()> {
     let mut socket = TcpStream::connect(local(listener.address)).await?;
     socket.write_all(if listener.tls { NO_HELLO } else { CONNECT }).await?;
     let mut answer = [0; 1];

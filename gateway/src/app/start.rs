@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::recovery::{Recovered, recover};
+use super::views::{Listening, views};
 use super::{App, StartError, Tasks, health};
+use crate::admin::{self, AdminMetrics, Context, Https, Parts, Reloads, What};
 use crate::clock::Clock;
 use crate::config::{Config, ListenerConfig};
 use crate::devices::{Devices, DevicesMetrics};
@@ -73,28 +76,74 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
     };
     journal.allow_trimming();
 
-    let bound = bind(&config, tls, &mut registry)?;
+    let reloads = Reloads::new(clock.clone(), named(&config, &tls), policies.clone());
+    let bound = bind(&config, tls.clone(), &mut registry)?;
+    let operators = bind_operators(&config).await?;
     let watching = bind_metrics(&config).await?;
 
     work(&broker, &store, cursors, &tasks);
     tasks.background.spawn(until(tasks.parts.clone(), devices.clone().run()));
-    let stop = tasks.parts.clone();
-    tasks.background.spawn(async move {
-        if let Err(error) = policy::watch::watch(policies, stop).await {
-            warn!(%error, "policies are not watched: SIGHUP is not available");
-        }
-    });
+    reload_on_change(&reloads, policies.clone(), &tasks)?;
     let listening = accept(bound, &broker, &tasks);
-    let listeners = listening.iter().map(|probed| (probed.name.clone(), probed.address)).collect();
+    let listeners = listening.iter().map(|listening| (listening.name.clone(), listening.address)).collect();
+    let context = Context::new(Parts {
+        gateway_id: id.clone(),
+        started_ms: clock.now_ms(),
+        config: Arc::new(config.clone()),
+        clock,
+        policies,
+        devices,
+        store: store.clone(),
+        tls: named(&config, &tls),
+        views: views(&broker, listening.clone(), Vec::new),
+        reloads,
+        metrics: AdminMetrics::new(&mut registry),
+        tasks: tasks.background.clone(),
+    });
+    tasks.background.spawn(admin::run(operators.0, operators.1, context, tasks.parts.clone()));
     let (readiness, ready) = watch::channel(Readiness::Ready);
-    let probe = health::probe(listening);
     if let Some(watching) = watching {
-        let probe_timeout = config.metrics.probe_timeout;
+        let (probe, probe_timeout) = (health::probe(listening), config.metrics.probe_timeout);
         let watched = Watched { registry: Arc::new(registry), probe, probe_timeout, readiness: ready };
         tasks.background.spawn(metrics::run(watching, watched, tasks.parts.clone()));
     }
     info!(gateway = id, version = env!("CARGO_PKG_VERSION"), "started");
     Ok(App { broker, store, listeners, tasks, readiness, grace: config.shutdown.grace })
+}
+
+/// The TLS state of each listener that has one, by the listener's name.
+fn named(config: &Config, tls: &[Option<Tls>]) -> Vec<(String, Tls)> {
+    let names = config.listeners.iter().map(|listener| listener.name.clone());
+    names.zip(tls).filter_map(|(name, tls)| Some((name, tls.clone()?))).collect()
+}
+
+/// Certificates and policies are read again on SIGHUP, policies also when their files change.
+fn reload_on_change(reloads: &Reloads, policies: Policies, tasks: &Tasks) -> Result<(), StartError> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::line)?;
+    let (everything, stop) = (reloads.clone(), tasks.parts.clone());
+    tasks.background.spawn(until(stop.clone(), async move {
+        while hangup.recv().await.is_some() {
+            everything.run(What::Everything).await;
+        }
+    }));
+    let reloads = reloads.clone();
+    let changed = move || {
+        let reloads = reloads.clone();
+        async move {
+            reloads.run(What::Policies).await;
+        }
+    };
+    tasks.background.spawn(policy::watch::watch(policies, stop, changed));
+    Ok(())
+}
+
+async fn bind_operators(config: &Config) -> Result<(UnixListener, Option<Https>), StartError> {
+    let socket = admin::bind_socket(&config.admin.socket, config.admin.socket_mode).map_err(StartError::line)?;
+    let https = match &config.admin.https {
+        Some(https) => Some(Https::bind(https).await.map_err(StartError::Problems)?),
+        None => None,
+    };
+    Ok((socket, https))
 }
 
 /// Everything that is read before anything is opened; all problems at once.
@@ -242,11 +291,11 @@ async fn bind_metrics(config: &Config) -> Result<Option<TcpListener>, StartError
 }
 
 /// Starts the accept loops; each connection becomes a task of its own.
-fn accept(bound: Vec<Bound>, broker: &Arc<Broker>, tasks: &Tasks) -> Vec<health::Probed> {
-    let mut probed = Vec::new();
+fn accept(bound: Vec<Bound>, broker: &Arc<Broker>, tasks: &Tasks) -> Vec<Listening> {
+    let mut listening = Vec::new();
     for Bound { name, address, tls, listener } in bound {
         info!(listener = name, %address, tls = tls.is_some(), "listening");
-        probed.push(health::Probed { name: name.clone(), address, tls: tls.is_some() });
+        listening.push(Listening { name: name.clone(), address, tls: tls.is_some() });
         if let Some(tls) = tls {
             tasks.background.spawn(tls.watch(name, tasks.parts.clone()));
         }
@@ -254,7 +303,7 @@ fn accept(bound: Vec<Bound>, broker: &Arc<Broker>, tasks: &Tasks) -> Vec<health:
         let serve = move |accepted| connection::serve(accepted, broker.clone(), sessions.clone());
         tasks.background.spawn(listener.run(serve, tasks.connections.clone(), tasks.accepting.clone()));
     }
-    probed
+    listening
 }
 
 /// Runs a part that knows no end of its own.

@@ -1,0 +1,99 @@
+//! Pictures of the parts in motion, for operators: the parts know no JSON and the admin API does not know the parts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admin::{BindingView, ConnectionView, CursorView, JournalView, ListenerView, SessionView, Views};
+use crate::journal::{CursorStatus, Journal};
+use crate::mqtt::broker::Broker;
+use crate::mqtt::session::{Live, Session};
+use crate::mqtt::wire::Version;
+
+/// A listener as it was bound.
+#[derive(Clone)]
+pub(super) struct Listening {
+    pub(super) name: String,
+    pub(super) address: std::net::SocketAddr,
+    pub(super) tls: bool,
+}
+
+/// The pictures that `causeway status` and its kin show.
+pub(super) fn views(
+    broker: &Arc<Broker>,
+    listeners: Vec<Listening>,
+    bindings: impl Fn() -> Vec<BindingView> + Send + Sync + 'static,
+) -> Views {
+    let (sessions, connected, journal) = (broker.clone(), broker.clone(), broker.journal.clone());
+    Views {
+        sessions: Box::new(move || sessions.sessions.all().iter().map(|session| view(session)).collect()),
+        listeners: Box::new(move || listeners.iter().map(|listener| listening(listener, &connected)).collect()),
+        bindings: Box::new(bindings),
+        journal: Box::new(move || journal_view(&journal)),
+    }
+}
+
+fn view(session: &Session) -> SessionView {
+    let inner = session.lock();
+    let mut subscriptions: Vec<String> = inner.subscriptions.keys().map(ToString::to_string).collect();
+    subscriptions.sort_unstable();
+    SessionView {
+        device: session.key.device.to_string(),
+        client: session.key.client.to_string(),
+        connection: inner.live.as_ref().map(connection),
+        offline_since_ms: inner.offline_since_ms,
+        subscriptions,
+        inflight: inner.inflight.len(),
+        queued: inner.queue.len() + inner.retained.len(),
+        dropped: inner.dropped,
+    }
+}
+
+fn connection(live: &Live) -> ConnectionView {
+    ConnectionView {
+        listener: live.listener.to_string(),
+        address: live.peer.address.to_string(),
+        version: match live.version {
+            Version::V311 => "3.1.1",
+            Version::V5 => "5",
+        },
+        since_ms: live.since_ms,
+    }
+}
+
+fn listening(listener: &Listening, broker: &Broker) -> ListenerView {
+    let here =
+        |session: &Arc<Session>| session.lock().live.as_ref().is_some_and(|live| *live.listener == *listener.name);
+    ListenerView {
+        name: listener.name.clone(),
+        address: listener.address.to_string(),
+        security: if listener.tls { "tls" } else { "plain" },
+        connections: broker.sessions.all().iter().filter(|session| here(session)).count(),
+    }
+}
+
+fn journal_view(journal: &Journal) -> JournalView {
+    let status = journal.status();
+    JournalView {
+        bytes: status.bytes,
+        segments: status.segments,
+        oldest_ms: status.oldest_ms,
+        first: status.first,
+        durable: status.durable,
+        cursors: status.cursors.into_iter().map(cursor).collect(),
+    }
+}
+
+fn cursor(status: CursorStatus) -> CursorView {
+    CursorView {
+        name: status.name,
+        position: status.position,
+        lag_bytes: status.lag.bytes,
+        lag_ms: millis(status.lag.age),
+        over_budget: status.over_budget,
+        gap: status.gap,
+    }
+}
+
+fn millis(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+}
