@@ -30,7 +30,8 @@ pub struct Asked {
     pub variables: Vec<(String, String)>,
     /// The answer to this question.
     pub decision: Decision,
-    /// Permits that nearly apply: for this principal, action and resource, with a condition that does not hold.
+    /// Permits that nearly apply: for this principal, action and resource, with a condition that does not hold. None if
+    /// the request is allowed or forbidden, as another permit would change nothing.
     pub unmet: Vec<PolicySource>,
 }
 
@@ -108,7 +109,8 @@ impl Compiled {
 
     fn answer(&self, question: &Question<'_>, pattern: Option<&str>) -> Asked {
         let decision = self.ask(question);
-        let unmet = if decision.allowed { vec![] } else { self.unmet(question) };
+        let decided = decision.reason.policy.is_some();
+        let unmet = if decided { vec![] } else { self.unmet(question) };
         let bound = question.vars.iter().flat_map(Vars::bound);
         Asked {
             template: question.template.map(str::to_owned),

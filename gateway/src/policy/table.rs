@@ -146,10 +146,12 @@ impl Row {
         fail(format!("should be {expected}, is {found}: {}", decision.reason), "")
     }
 
-    /// The line of the row in its list. The same request under both lists is found at the first.
+    /// The line of the row in its list.
     fn line(&self, text: &str) -> Option<usize> {
+        let list = if self.allowed { "allow:" } else { "deny:" };
         let is_row = |line: &str| line.trim_start().strip_prefix('-').is_some_and(|row| row.trim() == self.text);
-        text.lines().position(is_row).map(|index| index + 1)
+        let mut lines = text.lines().enumerate().skip_while(|(_, line)| !line.starts_with(list));
+        lines.find_map(|(index, line)| is_row(line).then_some(index + 1))
     }
 }
 
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_row_that_is_decided_otherwise_fails_with_line_and_policy() {
-        let (line, message) = failure("allow:\n- d1 publish devices/d1/x\ndeny:\n- d1 publish devices/d1/y\n");
+        let (line, message) = failure("allow:\n- d1 publish devices/d1/x\ndeny:\n- d1 publish devices/d1/x\n");
         assert_eq!(line, Some(6));
         assert!(
             message.contains("should be denied, is allowed: permitted by `device-uses-its-own-topics`"),

@@ -75,6 +75,22 @@ fn a_filter_is_decided_by_all_that_it_reaches() {
 }
 
 #[test]
+fn a_forbid_on_one_value_holds_back_its_messages_and_not_the_wildcard() {
+    let policies = policies(
+        r#"
+@id("all") permit(principal, action in [Action::"subscribe", Action::"receive"], resource == Template::"dtc");
+@id("not-d9") forbid(principal, action, resource == Template::"dtc")
+when { context has device && context.device == "d9" };
+"#,
+    );
+    let d1 = principal(device("d1"));
+    assert_eq!(ask(&policies, &d1, Action::Subscribe, "dt/cvra/+/dtc"), "yes all dtc");
+    assert_eq!(ask(&policies, &d1, Action::Subscribe, "dt/cvra/d9/dtc"), "no not-d9 dtc");
+    assert_eq!(ask(&policies, &d1, Action::Receive, "dt/cvra/d9/dtc"), "no not-d9 dtc");
+    assert_eq!(ask(&policies, &d1, Action::Receive, "dt/cvra/d8/dtc"), "yes all dtc");
+}
+
+#[test]
 fn groups_attributes_and_tags_reach_the_policies() {
     let policies = policies(
         r#"
@@ -186,6 +202,12 @@ fn an_explanation_shows_each_template_and_the_permits_that_nearly_apply() {
     assert_eq!(reached, ["dfu-command", "own"]);
     assert!(wildcard.asked.iter().all(|asked| asked.variables.iter().all(|(name, _)| name == "rest")));
     assert_eq!(ids(&wildcard.asked[0]), ["device-receives-its-commands"]);
+
+    let off = principal(Device { enabled: false, ..device("d1") });
+    let resource = Resource::Topic("dt/cvra/d1/cardata");
+    let forbidden = policies.explain(&Request { principal: &off, action: Action::Publish, resource });
+    assert_eq!(forbidden.decision.reason.policy.as_ref().unwrap().id, "device-disabled");
+    assert!(forbidden.asked[0].unmet.is_empty(), "{forbidden:?}");
 
     let allowed = explain(Action::Connect, Resource::Listener("devices"));
     assert!(allowed.decision.allowed && allowed.asked[0].unmet.is_empty(), "{allowed:?}");
