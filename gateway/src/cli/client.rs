@@ -49,9 +49,11 @@ impl Client {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-        let exchange = tokio::time::timeout(TIMEOUT, exchange(&socket, method, address, body));
         let late = |_| unavailable(&socket, "it does not answer");
-        let (status, answer) = runtime.block_on(async { exchange.await.map_err(late)? })?;
+        let exchange = exchange(&socket, method, address, body);
+        // The timer needs the runtime, so it is made inside of it.
+        let answer = runtime.block_on(async { tokio::time::timeout(TIMEOUT, exchange).await });
+        let (status, answer) = answer.map_err(late)??;
         let answer: Json = serde_json::from_slice(&answer).unwrap_or_default();
         if status.is_success() { Ok(answer) } else { Err(refused(status, &answer)) }
     }
