@@ -19,7 +19,7 @@ pub use declaration::{Collection, Column, ColumnKind, Declaration, DeclarationEr
 pub use insert::{Inserted, insert};
 pub use query::{Query, QueryError, Record, query};
 pub use row::{Row, RowError, Source};
-pub use trim::{Trimmed, trim};
+pub use trim::{Keep, Trimmed, trim};
 
 /// Why a collection cannot be installed.
 #[derive(Debug, Error)]

@@ -11,6 +11,9 @@ use crate::config::Synchronous;
 /// How long a statement waits for a lock that another process holds, a `sqlite3` shell for instance.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the start waits for it before it says so.
+const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Statements kept parsed on a connection; more than the distinct statements of the gateway.
 const CACHED_STATEMENTS: usize = 256;
 
@@ -20,7 +23,7 @@ pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_timeout(OPEN_TIMEOUT)?;
     // 4 KiB pages write the least for random keys; larger ones were slower (measured).
     connection.pragma_update(None, "page_size", 4096)?;
     let mode: String = connection.query_row("pragma journal_mode = wal", [], |row| row.get(0))?;
@@ -37,6 +40,7 @@ pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     // Reads the whole schema, so that a file that is no database fails here and not at the first message.
     connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 

@@ -2,7 +2,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
-use tempfile::TempDir;
+pub(super) use tempfile::TempDir as Home;
 
 use super::*;
 use crate::config::Synchronous;
@@ -16,11 +16,11 @@ pub(super) fn scratch(work: impl FnOnce(&Transaction<'_>) -> Result<(), Box<dyn 
     work(&tx).unwrap();
 }
 
-fn open(home: &TempDir, config: &StorageConfig) -> Result<Store, OpenError> {
+fn open(home: &Home, config: &StorageConfig) -> Result<Store, OpenError> {
     Store::open(home.path(), config, StoreMetrics::new(&mut Registry::default()))
 }
 
-fn store(home: &TempDir) -> Store {
+pub(super) fn store(home: &Home) -> Store {
     open(home, &StorageConfig::default()).unwrap()
 }
 
@@ -36,12 +36,12 @@ fn gate() -> (mpsc::Sender<()>, impl FnOnce(&Transaction<'_>) -> rusqlite::Resul
 
 /// The files as the system would have them if the process died now, or nothing when the log began anew meanwhile:
 /// a copy takes its time, death does not.
-fn copy_of(home: &TempDir) -> Option<TempDir> {
-    let log = |directory: &TempDir| {
+fn copy_of(home: &Home) -> Option<Home> {
+    let log = |directory: &Home| {
         let bytes = fs::read(directory.path().join("store.sqlite-wal")).unwrap();
         bytes.get(..32).map(<[u8]>::to_vec)
     };
-    let copy = tempfile::tempdir().unwrap();
+    let copy = Home::new().unwrap();
     let before = log(home);
     for file in ["VERSION", "store.sqlite", "store.sqlite-wal"] {
         fs::copy(home.path().join(file), copy.path().join(file)).unwrap();
@@ -51,7 +51,7 @@ fn copy_of(home: &TempDir) -> Option<TempDir> {
 
 #[tokio::test]
 async fn a_write_is_read_back_and_survives_a_restart() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let first = store(&home);
     first.write(|tx| cursors::set(tx, "a", 7)).await.unwrap();
     assert_eq!(first.read(|connection| cursors::get(connection, "a")).await.unwrap(), Some(7));
@@ -64,7 +64,7 @@ async fn a_write_is_read_back_and_survives_a_restart() {
 
 #[tokio::test]
 async fn an_error_of_a_write_takes_back_that_write_only() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let store = store(&home);
     let (open, wait) = gate();
     let held = tokio::spawn({
@@ -100,7 +100,7 @@ async fn an_error_of_a_write_takes_back_that_write_only() {
 
 #[tokio::test]
 async fn a_write_that_panics_is_taken_back_and_the_next_one_is_made() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let store = store(&home);
     let outcome = store
         .write(|tx| -> rusqlite::Result<()> {
@@ -115,7 +115,7 @@ async fn a_write_that_panics_is_taken_back_and_the_next_one_is_made() {
 
 #[tokio::test]
 async fn what_follows_a_commit_runs_in_the_order_of_the_commits() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let store = store(&home);
     let (sender, order) = mpsc::channel();
     let mut writes = Vec::new();
@@ -135,7 +135,7 @@ async fn what_follows_a_commit_runs_in_the_order_of_the_commits() {
 /// The rule of one transaction: whenever the process dies, rows and cursor are both there or both not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_keeps_effects_and_cursor_together() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let store = store(&home);
     let writer = tokio::task::spawn_blocking({
         let store = store.clone();
@@ -168,7 +168,7 @@ async fn a_crash_keeps_effects_and_cursor_together() {
 
 #[test]
 fn a_write_that_never_committed_leaves_nothing_after_a_crash() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let store = store(&home);
     store.write_blocking(|tx| cursors::set(tx, "a", 1)).unwrap();
     let copied = store.write_blocking(move |tx| {
@@ -188,7 +188,7 @@ fn a_write_that_never_committed_leaves_nothing_after_a_crash() {
 
 #[tokio::test]
 async fn a_query_that_takes_too_long_is_stopped_and_the_next_one_is_answered() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let config = StorageConfig { query_timeout: Duration::from_millis(50), readers: 1, ..StorageConfig::default() };
     let store = open(&home, &config).unwrap();
     let endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select max(x) from n";
@@ -202,7 +202,7 @@ async fn a_query_that_takes_too_long_is_stopped_and_the_next_one_is_answered() {
 
 #[tokio::test]
 async fn readers_cannot_write() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let store = store(&home);
     let outcome = store.read(|connection| connection.execute("delete from cursors", [])).await;
     assert!(matches!(outcome.unwrap_err(), ReadError::Refused(_)));
@@ -210,7 +210,7 @@ async fn readers_cannot_write() {
 
 #[test]
 fn normal_commits_are_synced_on_request() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let config = StorageConfig { synchronous: Synchronous::Normal, ..StorageConfig::default() };
     let store = open(&home, &config).unwrap();
     let marks = || {
@@ -228,7 +228,7 @@ fn normal_commits_are_synced_on_request() {
 
 #[test]
 fn a_second_gateway_is_refused() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let _store = store(&home);
     let error = open(&home, &StorageConfig::default()).unwrap_err();
     assert!(matches!(error, OpenError::InUse { .. }));
@@ -236,7 +236,7 @@ fn a_second_gateway_is_refused() {
 
 #[test]
 fn data_of_a_newer_version_is_refused_and_left_alone() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let connection = Connection::open(home.path().join(FILE)).unwrap();
     connection.pragma_update(None, "user_version", 900).unwrap();
     drop(connection);
@@ -247,7 +247,7 @@ fn data_of_a_newer_version_is_refused_and_left_alone() {
 
 #[test]
 fn a_file_that_is_no_database_is_refused_in_one_line() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     fs::write(home.path().join(FILE), [7; 8192]).unwrap();
     let error = open(&home, &StorageConfig::default()).unwrap_err();
     assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
@@ -256,7 +256,7 @@ fn a_file_that_is_no_database_is_refused_in_one_line() {
 
 #[test]
 fn a_database_that_another_process_locks_is_refused_in_one_line() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new().unwrap();
     let other = Connection::open(home.path().join(FILE)).unwrap();
     other.execute_batch("begin exclusive; create table x (y)").unwrap();
     let error = open(&home, &StorageConfig::default()).unwrap_err();

@@ -236,7 +236,7 @@ fn retention_deletes_the_oldest_in_steps() {
         install(tx, &collection)?;
         let rows: Vec<_> = (1..=8).map(|position| row(&collection, position, "A", position)).collect();
         insert(tx, &collection, &rows, MINUTE)?;
-        let step = || trim(tx, &collection, 0, u64::MAX, 4).unwrap();
+        let step = || trim(tx, &collection, Keep::of(&collection, 0, u64::MAX), 4).unwrap();
         let first = step();
         assert_eq!((first.rows, first.more), (4, true));
         let second = step();
@@ -254,7 +254,7 @@ fn retention_deletes_the_oldest_in_steps() {
         install(tx, &collection)?;
         let rows: Vec<_> = (1..=8).map(|position| row(&collection, position, "A", position)).collect();
         insert(tx, &collection, &rows, MINUTE)?;
-        assert_eq!(trim(tx, &collection, 8_000, u64::MAX, 100)?.rows, 3);
+        assert_eq!(trim(tx, &collection, Keep::of(&collection, 8_000, u64::MAX), 100)?.rows, 3);
         Ok(())
     });
 }
@@ -269,7 +269,7 @@ fn retention_of_an_upsert_goes_by_the_latest_reception() {
         put(1, "A");
         put(2, "B");
         put(3, "A");
-        assert_eq!(trim(tx, &collection, 10_000, 7_500, 100)?.rows, 1);
+        assert_eq!(trim(tx, &collection, Keep::of(&collection, 10_000, 7_500), 100)?.rows, 1);
         assert!(documents(tx, &[])[0].contains("A-3"));
         Ok(())
     });
@@ -283,7 +283,7 @@ fn bytes_are_a_bound_too() {
         install(tx, &collection)?;
         let rows: Vec<_> = (1..=5).map(|position| row(&collection, position, "A", position)).collect();
         insert(tx, &collection, &rows, MINUTE)?;
-        trim(tx, &collection, 0, u64::MAX, 100)?;
+        trim(tx, &collection, Keep::of(&collection, 0, u64::MAX), 100)?;
         assert!(list(tx)?[0].bytes <= 100);
         assert_eq!(list(tx)?[0].rows, 2);
         Ok(())

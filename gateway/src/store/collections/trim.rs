@@ -15,22 +15,40 @@ pub struct Trimmed {
     pub more: bool,
 }
 
-/// Deletes at most `step` of the rows that the collection's retention no longer keeps, oldest reception first.
-/// `default_age_ms` holds for a collection that declares no age.
-pub fn trim(
-    tx: &Transaction<'_>,
-    collection: &Collection,
-    now_ms: u64,
-    default_age_ms: u64,
-    step: u64,
-) -> Result<Trimmed, InstallError> {
-    let retention = collection.declaration().retention;
+/// Which rows are kept; the default keeps all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keep {
+    /// Rows received earlier are deleted.
+    pub since_ms: u64,
+    /// Rows at most.
+    pub max_rows: Option<u64>,
+    /// Bytes of documents at most.
+    pub max_bytes: Option<u64>,
+    /// Bytes of documents that are to go in any case.
+    pub excess_bytes: u64,
+}
+
+impl Keep {
+    /// What the collection's own retention keeps; `default_age_ms` holds where it declares no age.
+    #[must_use]
+    pub fn of(collection: &Collection, now_ms: u64, default_age_ms: u64) -> Self {
+        let retention = collection.declaration().retention;
+        Self {
+            since_ms: now_ms.saturating_sub(retention.max_age_ms.unwrap_or(default_age_ms)),
+            max_rows: retention.max_rows,
+            max_bytes: retention.max_bytes,
+            excess_bytes: 0,
+        }
+    }
+}
+
+/// Deletes at most `step` of the rows that are not to be kept, oldest reception first.
+pub fn trim(tx: &Transaction<'_>, collection: &Collection, keep: Keep, step: u64) -> Result<Trimmed, InstallError> {
     let (rows, bytes): (u64, u64) = tx
         .prepare_cached("select row_count, bytes from collections where name = ?1")?
         .query_row([collection.name()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let cutoff = now_ms.saturating_sub(retention.max_age_ms.unwrap_or(default_age_ms));
-    let mut excess_rows = retention.max_rows.map_or(0, |max| rows.saturating_sub(max));
-    let mut excess_bytes = retention.max_bytes.map_or(0, |max| bytes.saturating_sub(max));
+    let mut excess_rows = keep.max_rows.map_or(0, |max| rows.saturating_sub(max));
+    let mut excess_bytes = keep.max_bytes.map_or(0, |max| bytes.saturating_sub(max)).max(keep.excess_bytes);
 
     let mut doomed = Vec::new();
     let mut freed = 0;
@@ -39,7 +57,7 @@ pub fn trim(
     let mut oldest = statement.query([step])?;
     while let Some(row) = oldest.next()? {
         let (id, received, size): (i64, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if received >= cutoff && excess_rows == 0 && excess_bytes == 0 {
+        if received >= keep.since_ms && excess_rows == 0 && excess_bytes == 0 {
             more = false;
             break;
         }
