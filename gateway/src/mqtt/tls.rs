@@ -4,10 +4,12 @@
 //! only when all of it is good, connections live on, and [`Tls::changed`] tells sessions to ask
 //! [`Tls::standing`] again. Who listens and accepts is [`super::listener`].
 
+mod gateway_time;
 mod load;
+#[cfg(test)]
+pub(in crate::mqtt) mod pki;
 mod refusal;
 mod revocation;
-mod time;
 mod verifier;
 mod watch;
 mod welcome;
@@ -23,8 +25,8 @@ use tokio_rustls::TlsAcceptor;
 pub use self::refusal::RefusalReason;
 pub use self::welcome::Welcome;
 
+use self::gateway_time::GatewayTime;
 use self::load::{Loaded, load};
-use self::time::GatewayTime;
 use crate::clock::Clock;
 use crate::config::{Problem, TlsConfig};
 use crate::mqtt::identity::{Certificate, Peer};
@@ -126,3 +128,6 @@ impl Tls {
         self.0.current.load().verifier.certificate(chain)
     }
 }
+
+#[cfg(test)]
+mod tests;

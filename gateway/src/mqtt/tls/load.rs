@@ -16,9 +16,10 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyD
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::gateway_time::GatewayTime;
 use super::revocation::Lists;
-use super::time::GatewayTime;
 use super::verifier::DeviceVerifier;
+use super::watch::{Stamp, stamps};
 use crate::config::{Problem, TlsConfig};
 
 /// Largest file that is read; a revocation list of a million serials fits.
@@ -28,6 +29,8 @@ const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 pub(super) struct Loaded {
     pub(super) server: Arc<ServerConfig>,
     pub(super) verifier: Arc<DeviceVerifier>,
+    /// Which state of the files this is.
+    pub(super) stamps: Vec<Option<Stamp>>,
     /// The time that certificates are judged by as long as this state is the current one.
     pub(super) time: GatewayTime,
     /// What is not wrong enough to refuse: a list past its next update, a certificate that expired.
@@ -42,6 +45,8 @@ pub(super) struct Loaded {
 
 /// Reads and checks everything; all problems are reported, not only the first.
 pub(super) fn load(config: &TlsConfig, time: &GatewayTime) -> Result<Loaded, Vec<Problem>> {
+    // Looked at before the files are read: what changes meanwhile is seen as a change.
+    let stamps = stamps(config);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut problems = Vec::new();
     let key = certified_key(config, &provider, &mut problems);
@@ -62,9 +67,16 @@ pub(super) fn load(config: &TlsConfig, time: &GatewayTime) -> Result<Loaded, Vec
         })
         .and_then(|verifier| assemble(key, Arc::new(verifier), provider, time.clone()));
     match assembled {
-        Ok((server, verifier)) => {
-            Ok(Loaded { server: Arc::new(server), verifier, time, warnings, server_name, not_after_ms, next_update_ms })
-        }
+        Ok((server, verifier)) => Ok(Loaded {
+            server: Arc::new(server),
+            verifier,
+            stamps,
+            time,
+            warnings,
+            server_name,
+            not_after_ms,
+            next_update_ms,
+        }),
         Err(message) => Err(vec![problem(&config.client_ca, message, "replace the file with a valid one")]),
     }
 }

@@ -39,11 +39,13 @@ impl Lists {
         let mut lists = Vec::new();
         let mut issuers: Vec<Vec<u8>> = Vec::new();
         for (index, der) in found.iter().enumerate() {
-            match read(der, &authorities) {
-                Ok((list, issuer)) => {
-                    lists.push(list);
-                    issuers.push(issuer);
-                }
+            let read = parse(der).and_then(|list| {
+                issuers.push(list.issuer().as_raw().to_vec());
+                check_signature(&list, &authorities)?;
+                Ok(List::keep(der, &list))
+            });
+            match read {
+                Ok(list) => lists.push(list),
                 Err(message) => {
                     let message = format!("revocation list {} in it {message}", index.saturating_add(1));
                     problems.push(problem(file, message, "publish the list again from its authority"));
@@ -90,25 +92,32 @@ impl Lists {
     }
 }
 
-/// One list and the raw name of its issuer; the signature is checked if the issuer is in the bundle.
-/// The list of an intermediate cannot be checked before a device shows that intermediate.
-fn read(
-    der: &CertificateRevocationListDer<'static>,
-    authorities: &[X509Certificate<'_>],
-) -> Result<(List, Vec<u8>), String> {
-    let (rest, list) = CertificateRevocationList::from_der(der).map_err(|_| "is damaged".to_owned())?;
-    if !rest.is_empty() {
-        return Err("is followed by other bytes".to_owned());
+impl List {
+    fn keep(der: &CertificateRevocationListDer<'static>, list: &CertificateRevocationList<'_>) -> Self {
+        Self {
+            der: der.clone(),
+            issuer: printable(&list.issuer().to_string(), MAX_NAME),
+            number: list.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default(),
+            this_update: list.last_update().timestamp(),
+            next_update: list.next_update().map(|time| time.timestamp()),
+        }
     }
+}
+
+fn parse<'a>(der: &'a CertificateRevocationListDer<'static>) -> Result<CertificateRevocationList<'a>, String> {
+    match CertificateRevocationList::from_der(der) {
+        Ok(([], list)) => Ok(list),
+        Ok(_) => Err("is followed by other bytes".to_owned()),
+        Err(_) => Err("is damaged".to_owned()),
+    }
+}
+
+/// The list of an intermediate, which is not in the bundle, cannot be checked before a device shows that intermediate.
+fn check_signature(list: &CertificateRevocationList<'_>, authorities: &[X509Certificate<'_>]) -> Result<(), String> {
     let issuer = list.issuer().as_raw();
     let mut issuers = authorities.iter().filter(|ca| ca.subject().as_raw() == issuer).peekable();
-    let shown = printable(&list.issuer().to_string(), MAX_NAME);
     if issuers.peek().is_some() && !issuers.any(|ca| list.verify_signature(ca.public_key()).is_ok()) {
-        return Err(format!("has a signature that is not of {shown}"));
+        return Err(format!("has a signature that is not of {}", printable(&list.issuer().to_string(), MAX_NAME)));
     }
-    let number = list.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default();
-    let this_update = list.last_update().timestamp();
-    let next_update = list.next_update().map(|time| time.timestamp());
-    let kept = List { der: der.clone(), issuer: shown, number, this_update, next_update };
-    Ok((kept, issuer.to_vec()))
+    Ok(())
 }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Tls;
+use crate::config::TlsConfig;
 
 /// How often the files are looked at. A change is taken over after it has been stable for one round, because
 /// a certificate and its key are two files.
@@ -18,7 +19,7 @@ const RECHECK: Duration = Duration::from_secs(3_600);
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     inode: u64,
     length: u64,
     seconds: i64,
@@ -33,8 +34,8 @@ impl Tls {
     pub async fn watch(self, listener: String, shutdown: CancellationToken) {
         let mut round = interval(ROUND);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut settled = self.stamps().await;
-        let mut seen = settled.clone();
+        let mut seen = Vec::new();
+        let mut tried = Vec::new();
         let mut rechecked = Instant::now();
         loop {
             tokio::select! {
@@ -46,9 +47,9 @@ impl Tls {
                 self.0.generation.send_modify(|generation| *generation = generation.wrapping_add(1));
             }
             let now = self.stamps().await;
-            if now == seen && now != settled {
-                settled.clone_from(&now);
+            if now == seen && now != tried && now != self.0.current.load().stamps {
                 self.take_over(&listener).await;
+                tried.clone_from(&now);
             }
             seen = now;
         }
@@ -75,12 +76,14 @@ impl Tls {
 
     async fn stamps(&self) -> Vec<Option<Stamp>> {
         let config = self.0.config.clone();
-        let look = move || {
-            let files = [Some(&config.certificate), Some(&config.key), Some(&config.client_ca), config.crl.as_ref()];
-            files.into_iter().flatten().map(|file| stamp(file)).collect()
-        };
-        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+        tokio::task::spawn_blocking(move || stamps(&config)).await.unwrap_or_default()
     }
+}
+
+/// The state of a listener's files; a missing one has none.
+pub(super) fn stamps(config: &TlsConfig) -> Vec<Option<Stamp>> {
+    let files = [Some(&config.certificate), Some(&config.key), Some(&config.client_ca), config.crl.as_ref()];
+    files.into_iter().flatten().map(|file| stamp(file)).collect()
 }
 
 fn stamp(file: &Path) -> Option<Stamp> {
