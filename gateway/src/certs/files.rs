@@ -37,7 +37,7 @@ fn write_new(file: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
     open.write_all(content)?;
     open.sync_all()?;
     fs::rename(&temporary, file)?;
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     File::open(directory)?.sync_all()
 }
 

@@ -196,6 +196,9 @@ pub(crate) fn printable(text: &str, limit: usize) -> String {
 
 /// A serial number as `openssl x509 -serial` prints it, in lower case.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len().saturating_sub(1));
+    let start = bytes.iter().position(|byte| *byte != 0).unwrap_or_else(|| bytes.len().saturating_sub(1));
     bytes.iter().skip(start).map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -262,3 +262,6 @@ async fn farewell(mut socket: TcpStream) {
     let drain = async { tokio::io::copy(&mut (&mut socket).take(bytes), &mut tokio::io::sink()).await };
     let _ = timeout(patience, drain).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ fn peer(tls: &Tls, credentials: &Credentials) -> Peer {
 
 fn serial(peer: &Peer) -> Vec<u8> {
     let digits = peer.identity.certificate().unwrap().serial.clone();
-    let digits = if digits.len() % 2 == 0 { digits } else { format!("0{digits}") };
+    let digits = if digits.len().is_multiple_of(2) { digits } else { format!("0{digits}") };
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
 
