@@ -63,6 +63,8 @@ impl Setup {
             environment: Vec::new(),
             panics_allowed: false,
         };
+        let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/templates.yaml");
+        fs::copy(templates, setup.path("policies/templates.yaml")).expect("the shipped templates");
         setup.policy("open.cedar", "permit(principal, action, resource);\n")
     }
 
@@ -89,12 +91,10 @@ impl Setup {
         self
     }
 
-    /// The policies that the repository ships, and nothing else.
+    /// The policies that are part of the program, and nothing else.
     #[must_use]
     pub fn shipped_policies(self) -> Self {
-        fs::remove_dir_all(self.path("policies")).unwrap();
-        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies"), &self.path("policies"));
-        self
+        self.set("policies.dir", Value::Null)
     }
 
     /// The built-in telemetry plugin on the topics of the vehicles.
@@ -175,24 +175,23 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the process again, after [`Gateway::kill`] or [`Gateway::stop`], on the same data.
     pub async fn launch(&mut self) {
-        let config = self.setup.write_config();
-        let arguments = ["run", "--config", config.to_str().unwrap()].map(String::from);
-        let mut process = Process::start(
-            &self.setup.binary,
-            &arguments,
-            &self.setup.environment,
-            self.setup.folder.path(),
-            &self.log_file(),
-        );
+        self.launch_only();
         let address = self.setup.address(8883);
         wait::until("the gateway answers", async || {
-            if let Some(status) = process.ended() {
+            if let Some(status) = self.process.as_mut().and_then(Process::ended) {
                 panic!("the gateway ended with {status} instead of starting:\n{}", self.log_tail());
             }
             tokio::net::TcpStream::connect(address).await.ok()
         })
         .await;
-        self.process = Some(process);
+    }
+
+    /// Starts the process and does not wait for anything.
+    pub fn launch_only(&mut self) {
+        let config = self.setup.write_config();
+        let arguments = ["run", "--config", config.to_str().unwrap()].map(String::from);
+        let Setup { binary, environment, folder, .. } = &self.setup;
+        self.process = Some(Process::start(binary, &arguments, environment, folder.path(), &self.log_file()));
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -345,17 +344,4 @@ fn own_address() -> IpAddr {
     let last = NEXT.fetch_add(1, Ordering::Relaxed);
     assert!(last < 255, "more gateways than addresses in one test process");
     IpAddr::V4(Ipv4Addr::new(127, high.saturating_add(1), low, last))
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
