@@ -29,7 +29,7 @@ impl Kind {
 
 /// A running broker.
 pub(crate) enum Peer {
-    Causeway(Box<Gateway>, tokio::runtime::Runtime),
+    Causeway(Box<Gateway>),
     Other { child: Child, address: IpAddr, folder: tempfile::TempDir, pki: Box<Pki> },
 }
 
@@ -75,7 +75,7 @@ impl Peer {
     pub(crate) fn causeway(setup: Setup) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let gateway = runtime.block_on(setup.start());
-        Self::Causeway(Box::new(gateway), runtime)
+        Self::Causeway(Box::new(gateway))
     }
 
     fn mosquitto() -> Self {
@@ -114,7 +114,7 @@ impl Peer {
     pub(crate) fn address(&self, tls: bool) -> SocketAddr {
         let port = if tls { 8883 } else { 1883 };
         match self {
-            Self::Causeway(gateway, _) => gateway.address(port),
+            Self::Causeway(gateway) => gateway.address(port),
             Self::Other { address, .. } => SocketAddr::new(*address, port),
         }
     }
@@ -123,7 +123,7 @@ impl Peer {
     pub(crate) fn connection(&self, names: &[String]) -> Value {
         let files = |name: &String| {
             let (identity, authority) = match self {
-                Self::Causeway(gateway, _) => (gateway.identity(name), gateway.setup().pki().authority_file()),
+                Self::Causeway(gateway) => (gateway.identity(name), gateway.setup().pki().authority_file()),
                 Self::Other { pki, .. } => (pki.device(name), pki.authority_file()),
             };
             json!({ "authority": authority, "certificate": identity.certificate, "key": identity.key })
@@ -134,7 +134,7 @@ impl Peer {
 
     pub(crate) fn pid(&self) -> u32 {
         match self {
-            Self::Causeway(gateway, _) => gateway.pid(),
+            Self::Causeway(gateway) => gateway.pid(),
             Self::Other { child, .. } => child.id(),
         }
     }

@@ -82,10 +82,9 @@ impl Wire {
                 self.buffer.drain(..whole);
                 return Some(packet);
             }
-            let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk).await {
+            match self.stream.read_buf(&mut self.buffer).await {
                 Ok(0) | Err(_) => return None,
-                Ok(len) => self.buffer.extend_from_slice(&chunk[..len]),
+                Ok(_) => {}
             }
         }
     }

@@ -18,12 +18,11 @@ pub(crate) async fn start(target: &Target, cell: &Cell, n: u64, run: Arc<Run>) -
         let mut acks = Vec::new();
         loop {
             let mut count = 0;
-            let mut now;
             let reading = client.read(|first, body| {
                 if first & 0xf0 != 0x30 {
                     return;
                 }
-                now = run.now();
+                let now = run.now();
                 let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
                 let payload = if first & 0x06 == 0 {
                     topic
