@@ -82,7 +82,9 @@ pub struct Printing {
 impl Printing {
     #[must_use]
     pub fn start(program: &Path, options: &[String], more: &[&str]) -> Self {
-        let mut command = Command::new(program);
+        // Without a terminal a program of C keeps its lines back; `stdbuf` becomes the program after telling it not to.
+        let mut command = Command::new("stdbuf");
+        command.arg("-oL").arg(program);
         command.args(options).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());

@@ -27,7 +27,9 @@ impl Packet {
             0x20 => {
                 let session_present = input.byte() == 1;
                 let code = input.byte();
-                Self::ConnAck { session_present, code, properties: input.properties(v5) }
+                // A peer whose version is not known is refused in the form of 3.1.1.
+                let properties = input.properties(v5 && !(code != 0 && input.is_empty()));
+                Self::ConnAck { session_present, code, properties }
             }
             0x30..=0x3f => Self::Publish(publish(&mut input, first, v5)),
             0x40 => input.acknowledgement(|id, reason| Self::PubAck { id, reason }),

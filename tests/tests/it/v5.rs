@@ -114,7 +114,7 @@ async fn alias_abuse_ends_the_connection_and_aliases_die_with_it() {
     let beyond = u16::try_from(maximum + 1).unwrap();
     for (publish, reasons) in [
         (aliased("t", "zero", 0), [0x94, 0x82]),
-        (aliased("t", "beyond", beyond), [0x94, 0x94]),
+        (aliased("t", "beyond", beyond), [0x94, 0x82]),
         (aliased("", "of an earlier connection", 1), [0x94, 0x82]),
         (aliased("", "never bound", 2), [0x94, 0x82]),
     ] {

@@ -1,0 +1,130 @@
+//! `causeway demo`: a whole gateway on a throw-away PKI and data directory, with three vehicles that drive.
+//!
+//! It is the gateway of `causeway run`, the vehicles are ordinary MQTT clients over mutual TLS, and the policies are
+//! the shipped ones: nothing here takes a short cut that a real device could not take.
+
+mod fleet;
+mod place;
+mod vehicle;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use self::place::Place;
+use self::watch::Watch;
+use super::{Exit, Failure, Output};
+use crate::app::{App, StartError};
+use crate::config::{LogConfig, LogLevel};
+use crate::{config, log};
+
+/// How often the vehicles report and new rows are shown.
+const STEP: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// The port that devices connect to; 0 takes a free one.
+    #[arg(long, default_value_t = 8883)]
+    port: u16,
+    /// Keep everything in this folder, which must not exist; without it a temporary one is removed at the end.
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
+    /// End by itself once so many rows have arrived.
+    #[arg(long, value_name = "COUNT")]
+    rows: Option<u64>,
+}
+
+impl Demo {
+    pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
+        log::start(&LogConfig { level: LogLevel::Warn, ..LogConfig::default() });
+        let place = Place::create(self.keep.as_deref(), self.port)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+        runtime.block_on(self.drive(&place, output))
+    }
+
+    async fn drive(&self, place: &Place, output: &mut Output) -> Result<(), Failure> {
+        let mut interrupt = stop_signal(SignalKind::interrupt())?;
+        let mut terminate = stop_signal(SignalKind::terminate())?;
+        let app = start(&place.config_file()).await?;
+        let address = app.listeners().first().map(|(_, address)| *address);
+        let address = address.ok_or_else(|| Failure::new(Exit::Internal, "no listener"))?;
+        introduce(place, address.port(), output);
+        let mut vehicles = JoinSet::new();
+        for vehicle in place.fleet()? {
+            vehicles.spawn(vehicle.drive(address, STEP));
+        }
+        let mut watch = Watch::new(app.store().clone());
+        let mut tick = tokio::time::interval(STEP);
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                _ = tick.tick() => watch.show(output).await?,
+            }
+            if self.rows.is_some_and(|rows| watch.rows() >= rows) {
+                break;
+            }
+        }
+        output.line(format_args!("\nStopping: {} rows arrived.", watch.rows()));
+        vehicles.shutdown().await;
+        app.drain().await;
+        Ok(())
+    }
+}
+
+async fn start(file: &Path) -> Result<App, Failure> {
+    let config = config::load(file).map_err(Failure::problems)?;
+    App::start(config).await.map_err(|error| match error {
+        StartError::Problems(problems) => Failure::problems(problems),
+        StartError::Line(line) => Failure::new(Exit::Usage, format!("{line}; `--port 0` takes a free port")),
+    })
+}
+
+fn stop_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(Exit::Internal, format!("signals are not available: {error}")))
+}
+
+/// Where everything is, and what to type next.
+fn introduce(place: &Place, port: u16, output: &mut Output) {
+    let folder = place.folder().display();
+    output.text(&format!(
+        "Causeway listens on 127.0.0.1:{port}: MQTT 3.1.1 and 5 over mutual TLS.\n\
+         Three vehicles connect and publish; their messages become rows. Ctrl-C ends it.\n\
+         \n\
+         certificates  {folder}/pki/ca.pem, visitor.pem and visitor-key.pem for you\n\
+         data          {folder}/data\n\
+         \n\
+         In another terminal:\n\
+         \n\
+         {publish}\n\
+         {program} status --socket {socket}\n\
+         {program} store query latest_telemetry --socket {socket}\n\
+         {program} device list --socket {socket}\n\
+         \n",
+        publish = publish_line(place, port),
+        program = program(),
+        socket = place.socket().display(),
+    ));
+}
+
+/// A message of a device of the reader's own, which then shows among the rows.
+fn publish_line(place: &Place, port: u16) -> String {
+    let pki = place.folder().join("pki");
+    let pki = pki.display();
+    format!(
+        "mosquitto_pub -h 127.0.0.1 -p {port} --cafile {pki}/ca.pem --cert {pki}/{name}.pem --key {pki}/{name}-key.pem \
+         -q 1 -t dt/cvra/{name}/cardata -m '{{\"MessageId\":\"hello-'$RANDOM'\",\"VIN\":\"{name}\",\"TripId\":\"first\",\
+         \"SendTimeStamp\":\"'$(date -u +%FT%TZ)'\",\"Speed\":{{\"Average\":42}}}}'",
+        name = place::VISITOR,
+    )
+}
+
+/// How the reader calls this program.
+fn program() -> String {
+    std::env::current_exe().map_or_else(|_| "causeway".to_owned(), |path| path.display().to_string())
+}
