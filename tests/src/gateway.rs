@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -78,7 +78,10 @@ impl Setup {
         }
         let mut at = &mut self.config;
         for key in path.split('.') {
-            at = &mut at[key];
+            at = match key.parse::<usize>() {
+                Ok(item) => &mut at[item],
+                Err(_) => &mut at[key],
+            };
         }
         *at = value;
         self

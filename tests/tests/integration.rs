@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod it {
+    mod admin;
+    mod certificates;
     mod durability;
     mod first_light;
     mod hostile;
+    mod house;
+    mod policies;
     mod qos;
     mod real_clients;
     mod retained;

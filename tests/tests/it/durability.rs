@@ -1,7 +1,6 @@
 //! An acknowledgement means "on disk": what was acknowledged is there after SIGKILL, and with a full disk nothing is
 //! acknowledged that is not.
 
-use super::first_light::rows;
 use crate::setup;
 use causeway_tests::packet::{self, Packet};
 use causeway_tests::{Connect, Device, Gateway, Identity, Publish, Setup, Version, peers, vehicle, wait};
@@ -109,7 +108,7 @@ async fn everything_acknowledged_survives_fifty_kills() {
         for publisher in &publishers {
             let vin = &publisher.identity.name;
             wait::until("every acknowledged row is in the store", async || {
-                let stored: BTreeSet<_> = rows(&gateway, "cardata", vin).iter().map(message_id).collect();
+                let stored = stored_ids(&gateway);
                 publisher.acknowledged.iter().all(|n| stored.contains(&format!("{vin}-{n}"))).then_some(())
             })
             .await;
@@ -121,10 +120,12 @@ async fn everything_acknowledged_survives_fifty_kills() {
     wait::within(Duration::from_secs(120), "the session's whole queue", drain(device, expected)).await;
 }
 
-fn message_id(row: &serde_json::Value) -> String {
-    let text = row.to_string();
-    let at = text.find("messageid\":\"").unwrap_or_else(|| panic!("no message id in {row}")) + 12;
-    text[at..].chars().take_while(|&c| c != '"').collect()
+/// The message ids of all telemetry in the store, read beside the gateway because a query has a bound.
+fn stored_ids(gateway: &Gateway) -> BTreeSet<String> {
+    let store = rusqlite::Connection::open(gateway.setup().path("data/store.sqlite")).unwrap();
+    let mut statement = store.prepare("select json_extract(_document, '$.messageid') from collection_cardata").unwrap();
+    let ids = statement.query_map([], |row| row.get(0)).unwrap();
+    ids.map(Result::unwrap).collect()
 }
 
 /// A small disk of its own; unmounted when dropped.
@@ -246,8 +247,7 @@ async fn a_binding_that_is_stuck_refuses_its_own_messages_and_no_others() {
     let mut keeper = gateway.device(Connect::new(Version::V5, "keeper").persistent(600)).await;
     keeper.subscribe("other/#", 1).await;
     // The store is held by somebody else, so the binding cannot commit anything.
-    let store = find_store(&gateway);
-    let connection = rusqlite::Connection::open(store).unwrap();
+    let connection = rusqlite::Connection::open(gateway.setup().path("data/store.sqlite")).unwrap();
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
 
     let mut device = gateway.v5("vehicle-1").await;
@@ -277,23 +277,8 @@ async fn a_binding_that_is_stuck_refuses_its_own_messages_and_no_others() {
     })
     .await;
     wait::until("every accepted row", async || {
-        let stored: BTreeSet<_> = rows(&gateway, "cardata", "vehicle-1").iter().map(message_id).collect();
+        let stored = stored_ids(&gateway);
         (0..=accepted).all(|n| stored.contains(&format!("vehicle-1-{n}"))).then_some(())
     })
     .await;
-}
-
-fn find_store(gateway: &Gateway) -> std::path::PathBuf {
-    let mut files = Vec::new();
-    let mut folders = vec![gateway.setup().path("data")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(entry.path());
-            } else if std::fs::read(entry.path()).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3")) {
-                files.push(entry.path());
-            }
-        }
-    }
-    files.pop().expect("a SQLite file in the data directory")
 }

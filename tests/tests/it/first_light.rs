@@ -5,8 +5,8 @@ use causeway_tests::{Connect, Gateway, Publish, Version, vehicle, wait};
 use serde_json::Value;
 
 /// The rows of a collection for one vehicle.
-pub(crate) fn rows(gateway: &Gateway, collection: &str, vin: &str) -> Vec<Value> {
-    let answer = gateway.query(&["store", "query", collection, "--where", &format!("vin={vin}"), "--limit", "100000"]);
+fn rows(gateway: &Gateway, collection: &str, vin: &str) -> Vec<Value> {
+    let answer = gateway.query(&["store", "query", collection, "--where", &format!("vin={vin}"), "--limit", "10000"]);
     let list = answer.as_array().or_else(|| answer["rows"].as_array());
     list.unwrap_or_else(|| panic!("no rows in {answer}")).clone()
 }
