@@ -8,6 +8,7 @@ mod certs;
 mod check;
 mod client;
 mod config;
+mod demo;
 mod device;
 mod exit;
 mod output;
@@ -48,6 +49,8 @@ struct Everywhere {
 
 #[derive(Debug, Subcommand)]
 enum Noun {
+    /// Start a gateway with a throw-away PKI and three vehicles, and show what arrives.
+    Demo(demo::Demo),
     /// Run the gateway until SIGTERM or Ctrl-C.
     Run(run::Run),
     /// Validate configuration, certificates and policies without starting.
@@ -80,6 +83,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut output = Output::standard(cli.everywhere.output);
     let done = match cli.noun {
+        Noun::Demo(demo) => demo.run(&mut output),
         Noun::Run(run) => run.run(),
         Noun::Check(check) => check.run(&mut output),
         Noun::Config(config) => config.run(&mut output),

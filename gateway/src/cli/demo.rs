@@ -8,7 +8,7 @@ mod place;
 mod vehicle;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 
 use self::place::Place;
 use self::watch::Watch;
-use super::{Exit, Failure, Output};
-use crate::app::{App, StartError};
-use crate::config::{LogConfig, LogLevel};
+use super::{Exit, Failure, Output, run};
+use crate::app::App;
+use crate::config::{Config, LogConfig, LogLevel};
 use crate::{config, log};
 
 /// How often the vehicles report and new rows are shown.
@@ -42,15 +42,14 @@ impl Demo {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         log::start(&LogConfig { level: LogLevel::Warn, ..LogConfig::default() });
         let place = Place::create(self.keep.as_deref(), self.port)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
-        runtime.block_on(self.drive(&place, output))
+        let config = config::load(&place.config_file()).map_err(Failure::problems)?;
+        run::runtime(&config)?.block_on(self.drive(config, &place, output))
     }
 
-    async fn drive(&self, place: &Place, output: &mut Output) -> Result<(), Failure> {
+    async fn drive(&self, config: Config, place: &Place, output: &mut Output) -> Result<(), Failure> {
         let mut interrupt = stop_signal(SignalKind::interrupt())?;
         let mut terminate = stop_signal(SignalKind::terminate())?;
-        let app = start(&place.config_file()).await?;
+        let app = App::start(config).await?;
         let address = app.listeners().first().map(|(_, address)| *address);
         let address = address.ok_or_else(|| Failure::new(Exit::Internal, "no listener"))?;
         introduce(place, address.port(), output);
@@ -75,14 +74,6 @@ impl Demo {
         app.drain().await;
         Ok(())
     }
-}
-
-async fn start(file: &Path) -> Result<App, Failure> {
-    let config = config::load(file).map_err(Failure::problems)?;
-    App::start(config).await.map_err(|error| match error {
-        StartError::Problems(problems) => Failure::problems(problems),
-        StartError::Line(line) => Failure::new(Exit::Usage, format!("{line}; `--port 0` takes a free port")),
-    })
 }
 
 fn stop_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
