@@ -150,6 +150,14 @@ impl Policies {
         decision
     }
 
+    /// The variables of the first template that matches a topic, with their values; empty for an untyped topic.
+    pub fn topic_variables(&self, topic: &str) -> Vec<(String, String)> {
+        let set = self.0.set.load();
+        let matched = set.templates.match_topic(topic);
+        let bound = matched.iter().flat_map(|(_, variables)| variables.bound());
+        bound.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
     /// Answers a request with all that led to the answer; for operators, not for the path of a message.
     pub fn explain(&self, request: &Request<'_>) -> Explanation {
         self.0.set.load().explain(request)
