@@ -23,6 +23,8 @@ section! {
         partitions: u16 = 1 => restart, in 1..=64;
         /// Messages that wait for a `live` binding.
         queue_messages: usize = 10_000 => restart, in 1..=1_000_000, hit "causeway_dispatch_dropped_total";
+        /// How far ahead of its reception a row may say that it is and still replace older ones.
+        max_skew: Duration = Duration::from_secs(300) => restart, in Duration::ZERO..=Duration::from_secs(7 * 86_400);
         /// What one call of the plugin may use.
         limits: LimitsConfig = LimitsConfig::default() => restart;
         /// How far a durable binding may fall behind.
