@@ -11,30 +11,13 @@ pub enum Qos {
     ExactlyOnce,
 }
 
-/// A new row.
+/// A row for a collection.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Append {
+pub struct Row {
     /// The collection.
     pub collection: String,
     /// A JSON object, as the guest wrote it: not yet checked.
     pub document: String,
-    /// At most one row of collection, sender and this text.
-    pub unique: Option<String>,
-    /// When it happened, in Unix milliseconds.
-    pub at: Option<u64>,
-}
-
-/// A row that replaces the one of its key.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Upsert {
-    /// The collection.
-    pub collection: String,
-    /// What the row is about.
-    pub key: String,
-    /// A JSON object, as the guest wrote it: not yet checked.
-    pub document: String,
-    /// It replaces only what is not newer by this number.
-    pub newest_by: u64,
 }
 
 /// A message to publish.
@@ -53,10 +36,8 @@ pub struct Publication {
 /// What one input shall achieve.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
-    /// A new row.
-    Append(Append),
-    /// A row by its key.
-    Upsert(Upsert),
+    /// A row.
+    Put(Row),
     /// A message.
     Publish(Publication),
 }

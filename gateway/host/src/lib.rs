@@ -19,7 +19,7 @@ mod telemetry;
 
 pub use cache::{CacheError, CompileCache};
 pub use component::{Component, Digest, LoadError};
-pub use effect::{Append, Effect, Failure, Outcome, Publication, Qos, Upsert};
+pub use effect::{Effect, Failure, Outcome, Publication, Qos, Row};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use imports::log::{Level, Log};
 pub use instance::{Setup, StartError};

@@ -10,7 +10,7 @@ use crate::bindings::telemetry::exports::causeway::plugin::config::Setup as RawS
 use crate::bindings::telemetry::exports::causeway::plugin::telemetry_router as raw;
 use crate::bindings::telemetry::{Telemetry, TelemetryPre};
 use crate::component::{Component, Digest, LoadError};
-use crate::effect::{Append, Effect, Failure, Outcome, Publication, Qos, Upsert};
+use crate::effect::{Effect, Failure, Outcome, Publication, Qos, Row};
 use crate::engine::Engine;
 use crate::imports::log::Log;
 use crate::instance::{Bounded, Setup, StartError, State};
@@ -196,18 +196,7 @@ fn outcome(raw: raw::Outcome) -> Outcome {
 
 fn effect(raw: raw_in::Effect) -> Effect {
     match raw {
-        raw_in::Effect::Append(row) => Effect::Append(Append {
-            collection: row.collection,
-            document: row.document,
-            unique: row.unique,
-            at: row.at,
-        }),
-        raw_in::Effect::Upsert(row) => Effect::Upsert(Upsert {
-            collection: row.collection,
-            key: row.key,
-            document: row.document,
-            newest_by: row.newest_by,
-        }),
+        raw_in::Effect::Put(row) => Effect::Put(Row { collection: row.collection, document: row.document }),
         raw_in::Effect::Publish(message) => Effect::Publish(Publication {
             topic: message.topic,
             payload: message.payload,
@@ -230,8 +219,7 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
 
 fn effect_bytes(effect: &Effect) -> usize {
     match effect {
-        Effect::Append(row) => row.collection.len() + row.document.len() + row.unique.as_ref().map_or(0, String::len),
-        Effect::Upsert(row) => row.collection.len() + row.key.len() + row.document.len(),
+        Effect::Put(row) => row.collection.len() + row.document.len(),
         Effect::Publish(message) => message.topic.len() + message.payload.len(),
     }
 }

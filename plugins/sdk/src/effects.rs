@@ -1,6 +1,6 @@
 //! What a plugin returns for one input: effects in the making, or a failure.
 
-use crate::bindings::causeway::plugin::types::{Append, Effect, Failure as RawFailure, Publication, Qos, Upsert};
+use crate::bindings::causeway::plugin::types::{Effect, Failure as RawFailure, Publication, Qos, Row};
 
 /// The effects of one input; they are committed all or not at all.
 #[derive(Debug, Default)]
@@ -13,28 +13,10 @@ impl Effects {
         Self(Vec::new())
     }
 
-    /// Adds a row; `document` is a JSON object.
+    /// Puts a row into a collection; `document` is a JSON object.
     #[must_use]
-    pub fn append(self, collection: &str, document: String) -> Self {
-        self.append_at(collection, document, None, None)
-    }
-
-    /// Adds a row with the time of what it documents and, when `unique` is set, at most once for the sender.
-    #[must_use]
-    pub fn append_at(mut self, collection: &str, document: String, at: Option<u64>, unique: Option<String>) -> Self {
-        self.0.push(Effect::Append(Append { collection: collection.to_owned(), document, unique, at }));
-        self
-    }
-
-    /// Replaces the row of `key` unless the one that is there is newer.
-    #[must_use]
-    pub fn upsert(mut self, collection: &str, key: &str, document: String, newest_by: u64) -> Self {
-        self.0.push(Effect::Upsert(Upsert {
-            collection: collection.to_owned(),
-            key: key.to_owned(),
-            document,
-            newest_by,
-        }));
+    pub fn put(mut self, collection: &str, document: String) -> Self {
+        self.0.push(Effect::Put(Row { collection: collection.to_owned(), document }));
         self
     }
 

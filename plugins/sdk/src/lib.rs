@@ -14,7 +14,7 @@
 //!
 //!     fn route(&self, message: Message<'_>) -> Result<Effects, Failure> {
 //!         let reading = std::str::from_utf8(message.payload).map_err(|_| Failure::malformed("not UTF-8"))?;
-//!         Ok(Effects::new().append("readings", format!("{{\"celsius\":{reading}}}")))
+//!         Ok(Effects::new().put("readings", format!("{{\"celsius\":{reading}}}")))
 //!     }
 //! }
 //!

@@ -5,7 +5,6 @@
 
 mod flow;
 mod json;
-mod setup;
 mod time;
 
 use causeway_plugin::telemetry::{Message, Router, Setup};
@@ -14,57 +13,50 @@ use serde_json::{Map, Value};
 
 use flow::Flow;
 
-/// The router with its configuration.
+/// The router. It has nothing to configure.
 #[derive(Debug)]
-pub struct Telemetry {
-    /// A device's clock may run ahead of the gateway's by this much; beyond it, the receive time counts.
-    max_skew_ms: u64,
-}
+pub struct Telemetry;
 
 impl Router for Telemetry {
     fn configure(setup: &Setup) -> Result<Self, String> {
-        setup::parse(&setup.config)
+        match serde_json::from_str(&setup.config) {
+            Ok(Value::Object(keys)) => match keys.keys().next() {
+                Some(key) => Err(format!("{key}: unknown key; the telemetry router has nothing to configure")),
+                None => Ok(Self),
+            },
+            _ => Err("the configuration is not an object".to_owned()),
+        }
     }
 
     fn route(&self, message: Message<'_>) -> Result<Effects, Failure> {
         let flow = Flow::of(message.topic)?;
         let mut document = json::lower_cased(message.payload).map_err(Failure::malformed)?;
         flow.check(&document)?;
-        let vin = bound_vin(&message, &document)?.to_owned();
-        let at = self.sent_ms(&message, &document)?;
+        check_vin(&message, &document)?;
+        let sent_ms = sent_ms(&message, &document)?;
         if flow == Flow::Cardata {
             locate(&mut document);
         }
         document.insert("deviceid".to_owned(), message.sender.id.clone().into());
+        document.insert("sentat".to_owned(), sent_ms.into());
         document.insert("receivedat".to_owned(), message.received_ms.into());
-        let unique = document.get("messageid").and_then(Value::as_str).map(str::to_owned);
         let text = Value::Object(document).to_string();
         Ok(match flow {
-            Flow::Cardata => Effects::new().append_at(flow.collection(), text.clone(), Some(at), unique).upsert(
-                "latest_telemetry",
-                &vin,
-                text,
-                at,
-            ),
-            _ => Effects::new().append_at(flow.collection(), text, Some(at), unique),
+            Flow::Cardata => Effects::new().put(flow.collection(), text.clone()).put("latest_telemetry", text),
+            _ => Effects::new().put(flow.collection(), text),
         })
     }
 }
 
-impl Telemetry {
-    /// When the vehicle says it sent the message. A time further ahead than the allowed skew must not win over all
-    /// honest messages to come, so the receive time takes its place.
-    fn sent_ms(&self, message: &Message<'_>, document: &Map<String, Value>) -> Result<u64, Failure> {
-        let Some(text) = document.get("sendtimestamp") else { return Ok(message.received_ms) };
-        let sent = text.as_str().and_then(time::parse_ms);
-        let sent = sent.ok_or_else(|| Failure::malformed("sendtimestamp: not an ISO 8601 time"))?;
-        let latest = message.received_ms.saturating_add(self.max_skew_ms);
-        Ok(if sent > latest { message.received_ms } else { sent })
-    }
+/// When the vehicle says it sent the message, or when it was received if the vehicle does not say.
+fn sent_ms(message: &Message<'_>, document: &Map<String, Value>) -> Result<u64, Failure> {
+    let Some(text) = document.get("sendtimestamp") else { return Ok(message.received_ms) };
+    let sent = text.as_str().and_then(time::parse_ms);
+    sent.ok_or_else(|| Failure::malformed("/sendtimestamp: not an ISO 8601 time"))
 }
 
-/// The VIN of the payload, which is claimed, held against what the sender proved to be.
-fn bound_vin<'d>(message: &Message<'_>, document: &'d Map<String, Value>) -> Result<&'d str, Failure> {
+/// Holds the VIN of the payload, which is claimed, against what the sender proved to be.
+fn check_vin(message: &Message<'_>, document: &Map<String, Value>) -> Result<(), Failure> {
     let sender = message.sender.id.as_str();
     let own = message.attribute("vin").unwrap_or(sender);
     if let Some(device) = message.variable("device")
@@ -77,7 +69,7 @@ fn bound_vin<'d>(message: &Message<'_>, document: &'d Map<String, Value>) -> Res
     if claimed.is_empty() || claimed != own {
         return Err(Failure::rejected(format!("vin is {claimed:?}, the sender {sender:?} answers for {own:?}")));
     }
-    Ok(claimed)
+    Ok(())
 }
 
 /// Adds `geolocation.location` as `[longitude, latitude]`, the order that GeoJSON uses.
