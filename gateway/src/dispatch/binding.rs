@@ -1,0 +1,164 @@
+//! A binding as others see it: which topics it handles, whether it has room, how it is.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use causeway_core::message::{Message, QoS};
+use causeway_core::topic::filter_matches;
+
+use super::inbox::Inbox;
+use super::metrics::BindingMetrics;
+use crate::config::{BindingConfig, Delivery, Overflow};
+use crate::journal::Cursor;
+
+/// Whether a binding works.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum State {
+    /// It does.
+    #[default]
+    Running,
+    /// Its plugin trapped too often, or does not start any more: it is not called until the gateway starts again.
+    Parked(String),
+    /// The store does not take its effects; it goes on trying.
+    Stuck(String),
+}
+
+/// How a binding is.
+#[derive(Clone, Debug)]
+pub struct BindingStatus {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Where its plugin comes from.
+    pub plugin: String,
+    /// The digest of its plugin.
+    pub digest: String,
+    /// Whether it works.
+    pub state: State,
+    /// Whether it reads the journal.
+    pub durable: bool,
+    /// Bytes of the journal that wait for it.
+    pub lag_bytes: u64,
+    /// Age of the oldest message that waits for it.
+    pub lag: Duration,
+    /// Messages that wait in memory.
+    pub queued: usize,
+    /// Positions that the journal gave up for it.
+    pub gap: u64,
+    /// Messages that were handled since the start.
+    pub handled: u64,
+    /// Calls since the start.
+    pub calls: u64,
+    /// Calls that ended in a trap since the start.
+    pub traps: u64,
+    /// Messages that became dead letters since the start.
+    pub dead_letters: u64,
+    /// Messages that found no room in memory since the start.
+    pub dropped: u64,
+}
+
+/// What a binding's threads count.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) handled: AtomicU64,
+    pub(super) calls: AtomicU64,
+    pub(super) traps: AtomicU64,
+    pub(super) dead_letters: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn add(counter: &AtomicU64, count: usize) {
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+    }
+}
+
+/// A plugin bound to topics.
+#[derive(Debug)]
+pub struct Binding {
+    pub(super) config: BindingConfig,
+    pub(super) kind: &'static str,
+    pub(super) digest: String,
+    /// One for each partition; empty for a live binding.
+    pub(super) cursors: Vec<Cursor>,
+    /// One for each partition.
+    pub(super) inboxes: Vec<Inbox>,
+    pub(super) counts: Counts,
+    pub(super) metrics: BindingMetrics,
+    pub(super) state: Mutex<State>,
+}
+
+impl Binding {
+    /// The topics that it handles.
+    #[must_use]
+    pub fn filters(&self) -> &[String] {
+        &self.config.filters
+    }
+
+    /// Whether QoS 1 and 2 messages have to be journalled for it.
+    #[must_use]
+    pub fn durable(&self) -> bool {
+        self.config.delivery == Delivery::Durable
+    }
+
+    /// Whether it is so far behind that messages for it are refused.
+    #[must_use]
+    pub fn over_budget(&self) -> bool {
+        self.config.budget.overflow == Overflow::Refuse && self.cursors.iter().any(Cursor::over_budget)
+    }
+
+    /// Takes a message that one of its filters matches, without waiting. What it reads in the journal anyway is ignored.
+    pub fn offer(&self, message: &Message) {
+        if self.durable() && message.qos != QoS::AtMostOnce {
+            return;
+        }
+        let Some(inbox) = self.inboxes.get(self.partition(message)) else { return };
+        if !inbox.push(message.clone()) {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            self.metrics.dropped.inc();
+        }
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> BindingStatus {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let lags: Vec<_> = self.cursors.iter().map(Cursor::lag).collect();
+        BindingStatus {
+            name: self.config.name.clone(),
+            kind: self.kind,
+            plugin: self.config.plugin.clone(),
+            digest: self.digest.clone(),
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            durable: self.durable(),
+            lag_bytes: lags.iter().map(|lag| lag.bytes).max().unwrap_or(0),
+            lag: lags.iter().map(|lag| lag.age).max().unwrap_or_default(),
+            queued: self.inboxes.iter().map(Inbox::len).sum(),
+            gap: self.cursors.iter().map(Cursor::gap).sum(),
+            handled: load(&self.counts.handled),
+            calls: load(&self.counts.calls),
+            traps: load(&self.counts.traps),
+            dead_letters: load(&self.counts.dead_letters),
+            dropped: load(&self.counts.dropped),
+        }
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// The partition of a message: the same for all messages of a sender, in every run.
+    pub(super) fn partition(&self, message: &Message) -> usize {
+        let hash = crc32c::crc32c(message.sender.as_bytes()) as usize;
+        hash % usize::from(self.config.partitions.max(1))
+    }
+
+    pub(super) fn wants(&self, topic: &str) -> bool {
+        self.config.filters.iter().any(|filter| filter_matches(filter, topic))
+    }
+}
+
+/// A binding that many share.
+pub(super) type Shared = Arc<Binding>;

@@ -1,0 +1,140 @@
+//! What waits to be committed, and the one transaction that commits it: rows, dead letters, outbox and cursor together.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use causeway_core::message::{Message, QoS};
+use rusqlite::Transaction;
+
+use super::calls::Reason;
+use super::effects::{Allowed, Granted};
+use super::intake::Input;
+use crate::journal::Position;
+use crate::store::collections::{self, Row};
+use crate::store::dead_letters::{self, DeadLetter};
+use crate::store::{cursors, outbox};
+
+/// Rows of one transaction: its sync and its index pages are shared by so many.
+const ROWS: usize = 256;
+
+/// Rows of one transaction while the binding lags: dearer for the others, cheaper for each row.
+const ROWS_LAGGING: usize = 1024;
+
+/// How long an effect waits for company.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// How long a cursor that passed nothing of interest waits: it costs a transaction and saves only reading again.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Whose transaction it is.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) binding: String,
+    /// Name of the cursor; none for a live binding.
+    pub(super) cursor: Option<String>,
+    pub(super) granted: Granted,
+    pub(super) max_skew_ms: u64,
+    /// The digest of the plugin, kept with each dead letter.
+    pub(super) digest: String,
+}
+
+/// Effects that wait to be committed.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    rows: BTreeMap<String, Vec<Row>>,
+    pub(super) row_count: usize,
+    pub(super) letters: Vec<DeadLetter>,
+    outbox: Vec<(Option<Position>, u32, Vec<u8>)>,
+    /// QoS 0 publications: sent after the commit, and lost in a crash, as their guarantee allows.
+    pub(super) direct: Vec<Message>,
+    pub(super) handled: usize,
+    /// Everything up to here has been handled.
+    pub(super) position: Option<Position>,
+    since: Option<Instant>,
+}
+
+impl Pending {
+    /// Adds the effects of an input.
+    pub(super) fn effects(&mut self, input: &Input, allowed: Allowed) {
+        self.handled += 1;
+        self.row_count += allowed.rows.len();
+        for (collection, row) in allowed.rows {
+            self.rows.entry(collection).or_default().push(row);
+        }
+        for (item, message) in allowed.publications {
+            if message.qos == QoS::AtMostOnce {
+                self.direct.push(message);
+            } else {
+                self.outbox.push((input.position, item, message.encode().to_vec()));
+            }
+        }
+        self.touch();
+    }
+
+    /// Adds an input that could not be handled.
+    pub(super) fn dead_letter(&mut self, owner: &Owner, input: &Input, reason: &Reason, at_ms: u64) {
+        self.handled += 1;
+        self.letters.push(DeadLetter {
+            binding: owner.binding.clone(),
+            position: input.position,
+            item: 0,
+            topic: input.message.topic.to_string(),
+            sender: input.message.sender.to_string(),
+            kind: reason.kind.to_owned(),
+            reason: format!("{} (plugin {})", reason.text, owner.digest),
+            at_ms,
+            message: input.encoded().to_vec(),
+        });
+        self.touch();
+    }
+
+    /// Notes that everything up to `position` has been handled.
+    pub(super) fn passed(&mut self, position: Option<Position>) {
+        self.position = self.position.max(position);
+        self.touch();
+    }
+
+    fn touch(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether there are publications to be sent once this is committed.
+    pub(super) fn publishes(&self) -> bool {
+        !self.outbox.is_empty() || !self.direct.is_empty()
+    }
+
+    /// When it is to be committed, if nothing more comes.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let wait = if self.handled > 0 { LINGER } else { IDLE };
+        self.since.map(|since| since + wait)
+    }
+
+    /// Whether it is to be committed now; `lagging` says that more is waiting already.
+    pub(super) fn is_due(&self, now: Instant, lagging: bool) -> bool {
+        let full = self.row_count >= if lagging { ROWS_LAGGING } else { ROWS };
+        full || (self.publishes() && !lagging) || self.due().is_some_and(|due| due <= now)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.since.is_none()
+    }
+
+    /// Puts everything into the transaction.
+    pub(super) fn apply(&self, tx: &Transaction<'_>, owner: &Owner) -> rusqlite::Result<()> {
+        for (name, rows) in &self.rows {
+            if let Some(collection) = owner.granted.get(name) {
+                collections::insert(tx, collection, rows, owner.max_skew_ms)?;
+            }
+        }
+        for letter in &self.letters {
+            dead_letters::insert(tx, letter)?;
+        }
+        for (position, item, message) in &self.outbox {
+            outbox::insert(tx, &owner.binding, *position, *item, message)?;
+        }
+        match (&owner.cursor, self.position) {
+            (Some(cursor), Some(position)) => cursors::set(tx, cursor, position),
+            _ => Ok(()),
+        }
+    }
+}

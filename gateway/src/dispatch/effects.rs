@@ -1,0 +1,140 @@
+//! Which effects of a plugin are allowed: all of one input or none.
+//!
+//! A row needs a granted collection and a document that fits it. A publication needs a policy that permits it to the
+//! plugin, and must not have come round too often.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use causeway_core::message::{Message, QoS};
+use causeway_core::topic::check_topic;
+use causeway_host::{Effect, Publication, Qos};
+
+use super::calls::Reason;
+use super::intake::Input;
+use crate::clock::Clock;
+use crate::policy::{Action, Policies, Principal, Request, Resource};
+use crate::store::collections::{Collection, Row, Source};
+
+/// Plugins that one message may pass through: a publication that feeds its own binding ends here.
+const MAX_HOPS: u32 = 8;
+
+/// The collections that a plugin was granted, by name.
+pub(super) type Granted = Arc<HashMap<String, Collection>>;
+
+/// The effects of one input, ready to be committed.
+#[derive(Debug, Default)]
+pub(super) struct Allowed {
+    pub(super) rows: Vec<(String, Row)>,
+    /// With the number of each among the input's effects.
+    pub(super) publications: Vec<(u32, Message)>,
+}
+
+/// Checks effects with the plugin as the one who asks.
+pub(super) struct Gate {
+    binding: String,
+    principal: Principal,
+    granted: Granted,
+    policies: Policies,
+    clock: Clock,
+}
+
+impl Gate {
+    pub(super) fn new(binding: &str, kind: &str, granted: Granted, policies: Policies, clock: Clock) -> Self {
+        let principal = Principal::Plugin { name: binding.to_owned(), kind: kind.to_owned() };
+        Self { binding: binding.to_owned(), principal, granted, policies, clock }
+    }
+
+    /// The effects of one input, or why none of them is allowed.
+    pub(super) fn allow(&self, input: &Input, effects: Vec<Effect>) -> Result<Allowed, Reason> {
+        let mut allowed = Allowed::default();
+        for (item, effect) in (0..).zip(effects) {
+            match effect {
+                Effect::Put(row) => {
+                    let row = self.row(input, item, row)?;
+                    allowed.rows.push(row);
+                }
+                Effect::Publish(publication) => {
+                    let message = self.publication(input, publication)?;
+                    allowed.publications.push((item, message));
+                }
+            }
+        }
+        Ok(allowed)
+    }
+
+    fn row(&self, input: &Input, item: u32, row: causeway_host::Row) -> Result<(String, Row), Reason> {
+        let Some(collection) = self.granted.get(&row.collection) else {
+            let text = format!("{} has no collection `{}`", self.principal, row.collection);
+            return Err(Reason::new("denied", text));
+        };
+        let source = Source {
+            binding: &self.binding,
+            position: input.position,
+            item,
+            sender: &input.message.sender,
+            received_ms: input.message.received_ms,
+        };
+        let checked = Row::new(collection, &source, row.document);
+        checked.map(|checked| (row.collection, checked)).map_err(|error| Reason::new("effect", error.to_string()))
+    }
+
+    fn publication(&self, input: &Input, publication: Publication) -> Result<Message, Reason> {
+        let Publication { topic, payload, qos, retain } = publication;
+        check_topic(&topic).map_err(|error| Reason::new("effect", format!("a publication to {topic:?}: {error}")))?;
+        let hops = hops(&input.message) + 1;
+        if hops > MAX_HOPS {
+            let text = format!("a publication to {topic}: it has passed through {MAX_HOPS} plugins");
+            return Err(Reason::new("denied", text));
+        }
+        let request =
+            Request { principal: &self.principal, action: Action::Publish, resource: Resource::Topic(&topic) };
+        let decision = self.policies.decide(&request);
+        if !decision.allowed {
+            let text = format!("{} may not publish to {topic}: {}", self.principal, decision.reason);
+            return Err(Reason::new("denied", text));
+        }
+        Ok(Message {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: match qos {
+                Qos::AtMostOnce => QoS::AtMostOnce,
+                Qos::AtLeastOnce => QoS::AtLeastOnce,
+                Qos::ExactlyOnce => QoS::ExactlyOnce,
+            },
+            retain,
+            client: format!("{ORIGIN}{hops}/{}", self.binding).into(),
+            received_ms: self.clock.now_ms(),
+            ..Message::default()
+        })
+    }
+}
+
+/// The gateway's own messages have no session; in place of its id they say which plugin made them, and after how many.
+const ORIGIN: &str = "plugin/";
+
+/// Through how many plugins a message has come.
+fn hops(message: &Message) -> u32 {
+    if !message.sender.is_empty() {
+        return 0;
+    }
+    let hops = message.client.strip_prefix(ORIGIN).and_then(|rest| rest.split('/').next());
+    hops.and_then(|hops| hops.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sender: &str, client: &str, expected: u32) {
+        let message = Message { sender: sender.into(), client: client.into(), ..Message::default() };
+        assert_eq!(hops(&message), expected);
+    }
+
+    #[test]
+    fn only_the_gateways_own_messages_have_hops() {
+        check("", "plugin/3/telemetry", 3);
+        check("", "", 0);
+        check("d1", "plugin/3/telemetry", 0);
+    }
+}

@@ -1,0 +1,91 @@
+//! When a plugin traps so often that it is no longer called: a small state machine that is told the time.
+
+use std::time::{Duration, Instant};
+
+use causeway_host::Trap;
+
+/// The time over which traps are counted.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Traps in a window that are too many, if they are also at least half of what was asked. One device that sends what a
+/// plugin cannot bear must not stop the plugin for all others.
+const TOO_MANY: usize = 20;
+
+/// What a partition remembers about its plugin.
+#[derive(Debug)]
+pub(super) struct Health {
+    window: Instant,
+    answered: usize,
+    trapped: usize,
+    last: String,
+}
+
+impl Health {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { window: now, answered: 0, trapped: 0, last: String::new() }
+    }
+
+    /// The plugin answered about `inputs` inputs.
+    pub(super) fn answered(&mut self, now: Instant, inputs: usize) {
+        self.roll(now);
+        self.answered += inputs;
+    }
+
+    /// A call trapped; `false` when that was once too often.
+    pub(super) fn trapped(&mut self, now: Instant, trap: &Trap) -> bool {
+        self.roll(now);
+        self.trapped += 1;
+        self.last = trap.to_string();
+        self.trapped < TOO_MANY || self.answered > self.trapped
+    }
+
+    /// What the last trap was.
+    pub(super) fn last_trap(&self) -> String {
+        self.last.clone()
+    }
+
+    fn roll(&mut self, now: Instant) {
+        if now.duration_since(self.window) > WINDOW {
+            (self.window, self.answered, self.trapped) = (now, 0, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_host::Limit;
+
+    use super::*;
+
+    fn trap() -> Trap {
+        Trap { limit: Limit::None, reason: "unreachable".to_owned() }
+    }
+
+    #[test]
+    fn a_plugin_that_only_traps_is_given_up() {
+        let now = Instant::now();
+        let mut health = Health::new(now);
+        let borne = (0..100).take_while(|_| health.trapped(now, &trap())).count();
+        assert_eq!(borne, TOO_MANY - 1);
+    }
+
+    #[test]
+    fn a_few_bad_messages_among_many_good_ones_do_not_stop_a_plugin() {
+        let now = Instant::now();
+        let mut health = Health::new(now);
+        for _ in 0..1000 {
+            health.answered(now, 2);
+            assert!(health.trapped(now, &trap()));
+        }
+    }
+
+    #[test]
+    fn traps_are_forgotten_after_a_while() {
+        let mut now = Instant::now();
+        let mut health = Health::new(now);
+        for _ in 0..100 {
+            now += WINDOW / 10;
+            assert!(health.trapped(now, &trap()));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Everything about bindings that can be wrong is found here, before the first socket: plugins are loaded and try their
+//! configuration, collections are made, and each durable binding's place in the journal is on disk.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use causeway_host::{Limits, Setup};
+use rusqlite::Transaction;
+use thiserror::Error;
+
+use super::binding::{Binding, Counts, Shared, State};
+use super::inbox::Inbox;
+use super::worker::Worker;
+use super::{Dispatch, Parts};
+use crate::config::{self, BindingConfig, Delivery, PluginKind};
+use crate::journal::{Budget, Cursor, Overflow, Position};
+use crate::plugins::{self, Plugins};
+use crate::store::collections::{self, Collection, InstallError};
+use crate::store::{WriteError, cursors};
+use crate::telemetry::{self, Guest, GuestError};
+
+/// What is wrong with one binding; the operator mends it.
+#[derive(Debug, Error)]
+pub enum Problem {
+    /// Its plugin is not to be had.
+    #[error(transparent)]
+    Plugin(#[from] plugins::LoadError),
+    /// Its plugin is of another kind, or wants what it may not have.
+    #[error(transparent)]
+    Load(#[from] causeway_host::LoadError),
+    /// Its plugin does not start with this configuration.
+    #[error(transparent)]
+    Start(#[from] causeway_host::StartError),
+    /// Its collections are declared wrongly.
+    #[error(transparent)]
+    Declaration(#[from] telemetry::CollectionsError),
+    /// Its collections or its place cannot be stored.
+    #[error("its collections cannot be made: {0}")]
+    Store(#[source] WriteError<InstallError>),
+}
+
+/// A binding cannot be served; the gateway does not start.
+#[derive(Debug, Error)]
+#[error("binding `{binding}`: {problem}")]
+pub struct OpenError {
+    /// The binding.
+    pub binding: String,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+impl Dispatch {
+    /// Prepares the bindings. Nothing is called and nothing is read until [`Dispatch::start`], but the journal keeps what
+    /// is appended from now on. Blocks: for a thread outside the runtime.
+    ///
+    /// # Errors
+    /// All bindings that cannot be served.
+    pub fn open(configs: &[BindingConfig], plugins: &Plugins, parts: Parts) -> Result<Self, Vec<OpenError>> {
+        let mut errors = Vec::new();
+        let (mut bindings, mut waiting) = (Vec::new(), Vec::new());
+        for config in configs {
+            match open(config, plugins, &parts) {
+                Ok((binding, workers)) => {
+                    bindings.push(binding);
+                    waiting.extend(workers);
+                }
+                Err(problem) => errors.push(OpenError { binding: config.name.clone(), problem }),
+            }
+        }
+        if errors.is_empty() { Ok(Self { parts, bindings, waiting, running: None }) } else { Err(errors) }
+    }
+}
+
+fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Shared, Vec<Worker>), Problem> {
+    let (kind, collections) = match config.kind {
+        PluginKind::Telemetry => (telemetry::KIND, telemetry::collections()?),
+    };
+    let metrics = parts.metrics.of(&config.name);
+    let log = telemetry::Log { binding: config.name.as_str().into(), dropped: metrics.log_dropped.clone() };
+    let component = plugins.load(&config.plugin)?;
+    let mut guest = Guest::new(plugins.engine(), &component, setup(config, parts), limits(config), log)?;
+    guest.start()?;
+    let cursors = install(config, parts, &collections)?;
+    let inboxes = (0..config.partitions.max(1)).map(|_| Inbox::new(config.queue_messages)).collect();
+    let binding = Arc::new(Binding {
+        config: config.clone(),
+        kind,
+        digest: guest.digest().to_string(),
+        cursors,
+        inboxes,
+        counts: Counts::default(),
+        metrics,
+        state: Mutex::new(State::Running),
+    });
+    let granted: Arc<HashMap<_, _>> = Arc::new(collections.into_iter().map(|c| (c.name().to_owned(), c)).collect());
+    let worker = |partition: usize| {
+        Worker::new(Arc::clone(&binding), partition, guest.another(), Arc::clone(&granted), parts.clone())
+    };
+    let workers = (0..usize::from(config.partitions.max(1))).map(worker).collect();
+    Ok((binding, workers))
+}
+
+fn setup(config: &BindingConfig, parts: &Parts) -> Setup {
+    let text = serde_json::Value::Object(config.config.0.clone()).to_string();
+    Setup { gateway: parts.gateway.clone(), binding: config.name.clone(), config: text }
+}
+
+fn limits(config: &BindingConfig) -> Limits {
+    Limits {
+        memory_bytes: config.limits.memory.in_memory(),
+        deadline: config.limits.deadline,
+        output_bytes: config.limits.output.in_memory(),
+        log_bytes: config.limits.log.in_memory(),
+        ..Limits::default()
+    }
+}
+
+/// Makes the collections and the cursors in one transaction, and registers the cursors with the journal.
+fn install(config: &BindingConfig, parts: &Parts, collections: &[Collection]) -> Result<Vec<Cursor>, Problem> {
+    let durable = config.delivery == Delivery::Durable;
+    let end = parts.journal.status().durable;
+    let (declared, name) = (collections.to_vec(), config.name.clone());
+    let partitions = if durable { config.partitions.max(1) } else { 0 };
+    let work = move |tx: &Transaction<'_>| {
+        declared.iter().try_for_each(|collection| collections::install(tx, collection))?;
+        Ok(places(tx, &name, partitions, end)?)
+    };
+    let places = parts.store.write_blocking(work).map_err(Problem::Store)?;
+    let budget = Budget { bytes: config.budget.bytes.0, age: config.budget.age };
+    let overflow = match config.budget.overflow {
+        config::Overflow::Refuse => Overflow::Refuse,
+        config::Overflow::DropOldest => Overflow::DropOldest,
+        config::Overflow::Park => Overflow::Park,
+    };
+    let register = |(name, at): (String, Position)| {
+        let filters = config.filters.clone();
+        let cursor = parts.journal.cursor(&name, Some(at), budget, overflow);
+        cursor.wanting(move |kind, body| super::intake::wanted(kind, body, &filters))
+    };
+    Ok(places.into_iter().map(register).collect())
+}
+
+/// Where each partition of a binding stands. Partitions that were not there before begin at `end`; when their number has
+/// changed, senders have moved between them, so all begin where the last of them stood: what is handled twice has no
+/// effect twice, because rows are known by their position.
+fn places(
+    tx: &Transaction<'_>,
+    binding: &str,
+    partitions: u16,
+    end: Position,
+) -> rusqlite::Result<Vec<(String, Position)>> {
+    let prefix = format!("{binding}/");
+    let known: Vec<_> = cursors::all(tx)?.into_iter().filter(|(name, _)| name.starts_with(&prefix)).collect();
+    let names: Vec<_> = (0..partitions).map(|partition| format!("{prefix}{partition}")).collect();
+    let same = known.len() == names.len() && known.iter().all(|(name, _)| names.contains(name));
+    if same {
+        return Ok(known);
+    }
+    let at = known.iter().map(|(_, at)| *at).min().unwrap_or(end);
+    for (name, _) in &known {
+        cursors::delete(tx, name)?;
+    }
+    for name in &names {
+        cursors::set(tx, name, at)?;
+    }
+    Ok(names.into_iter().map(|name| (name, at)).collect())
+}
+
+/// Why a partition stops calling its plugin: it does not start although it once did.
+pub(super) fn cannot_start(error: &GuestError) -> String {
+    match error {
+        GuestError::Start(causeway_host::StartError::Trap(trap)) => format!("the plugin does not start: {trap}"),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,286 @@
+//! One partition of a binding: take in, call, check the effects, commit, and again. Each runs on a thread of its own, so
+//! a guest that computes for long disturbs nobody.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::binding::{Counts, Shared, State};
+use super::calls::{Caller, GaveUp, Reason, Verdict};
+use super::commit::{Owner, Pending};
+use super::effects::{Gate, Granted};
+use super::health::Health;
+use super::intake::{Input, Intake, Taken, calls};
+use super::{Parts, Publish};
+use crate::config::Overflow;
+use crate::journal::{Cursor, Durable, Position};
+use crate::store::WriteError;
+use crate::telemetry::{Guest, World};
+
+/// Pauses between attempts at a disk that refuses: the first and the longest.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often a partition that waits looks at its budget.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a worker is told while it runs.
+#[derive(Clone)]
+pub(super) struct Signals {
+    /// Finish what is there, then end.
+    pub(super) draining: CancellationToken,
+    /// Commit and end.
+    pub(super) stopping: CancellationToken,
+    /// To be told when the outbox has something.
+    pub(super) outbox: Arc<Notify>,
+    pub(super) publish: Publish,
+    /// Dropped when the worker ends.
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+/// A partition that waits for its start.
+pub(super) struct Worker {
+    binding: Shared,
+    partition: usize,
+    caller: Caller,
+    gate: Gate,
+    owner: Arc<Owner>,
+    parts: Parts,
+}
+
+impl Worker {
+    pub(super) fn new(binding: Shared, partition: usize, guest: Guest, granted: Granted, parts: Parts) -> Self {
+        let name = &binding.config.name;
+        let policies = parts.policies.clone();
+        let gate = Gate::new(name, binding.kind, Arc::clone(&granted), policies.clone(), parts.clock.clone());
+        let owner = Owner {
+            binding: name.clone(),
+            cursor: binding.cursors.get(partition).map(|cursor| cursor.name().to_owned()),
+            granted,
+            max_skew_ms: u64::try_from(binding.config.max_skew.as_millis()).unwrap_or(u64::MAX),
+            digest: guest.digest().to_string(),
+        };
+        let world = World { devices: parts.devices.clone(), policies };
+        let caller = Caller { binding: Arc::clone(&binding), guest, world, health: Health::new(Instant::now()) };
+        Self { binding, partition, caller, gate, owner: Arc::new(owner), parts }
+    }
+
+    /// Starts the thread.
+    pub(super) fn spawn(self, signals: Signals) -> io::Result<()> {
+        let runtime = Handle::current();
+        let name = format!("plugin-{}-{}", self.binding.config.name, self.partition);
+        std::thread::Builder::new().name(name).spawn(move || Running::new(self, signals, runtime).run())?;
+        Ok(())
+    }
+}
+
+/// A partition that runs.
+struct Running {
+    worker: Worker,
+    intake: Intake,
+    cursor: Option<Cursor>,
+    durable: watch::Receiver<Durable>,
+    pending: Pending,
+    parked: bool,
+    signals: Signals,
+    runtime: Handle,
+}
+
+impl Running {
+    fn new(worker: Worker, signals: Signals, runtime: Handle) -> Self {
+        let cursor = worker.binding.cursors.get(worker.partition).cloned();
+        let reader = cursor.as_ref().map(|cursor| worker.parts.journal.reader(cursor.position() + 1));
+        let intake = Intake::new(Arc::clone(&worker.binding), worker.partition, reader);
+        let durable = worker.parts.journal.durable();
+        Self { worker, intake, cursor, durable, pending: Pending::default(), parked: false, signals, runtime }
+    }
+
+    fn run(mut self) {
+        while !self.signals.stopping.is_cancelled() {
+            // Seen before it is read: what comes in between wakes the wait at once.
+            self.durable.borrow_and_update();
+            let more = self.round();
+            if !more && self.signals.draining.is_cancelled() {
+                break;
+            }
+            if !more {
+                self.wait();
+            }
+        }
+        self.commit();
+        drop(self.signals.alive);
+    }
+
+    /// Handles what is there; says whether there may be more at once.
+    fn round(&mut self) -> bool {
+        let spill = self.spill();
+        if self.parked && spill.is_none() {
+            return false;
+        }
+        let taken = match self.intake.take() {
+            Ok(taken) => taken,
+            Err(error) => {
+                let binding = &self.worker.binding.config.name;
+                tracing::error!(binding, %error, "a binding cannot read the journal; it tries again");
+                return false;
+            }
+        };
+        let more = taken.more || !taken.inputs.is_empty();
+        let lagging = taken.lagging();
+        self.handle(taken, spill);
+        if self.pending.is_due(Instant::now(), lagging) {
+            self.commit();
+        }
+        more
+    }
+
+    /// With `overflow: park`, the position up to which the backlog is too much: it becomes dead letters.
+    fn spill(&self) -> Option<Position> {
+        let parks = self.worker.binding.config.budget.overflow == Overflow::Park;
+        self.cursor.as_ref().filter(|_| parks).and_then(Cursor::excess)
+    }
+
+    fn handle(&mut self, taken: Taken, spill: Option<Position>) {
+        let late = |input: &Input| spill.is_some_and(|spill| input.position.is_some_and(|position| position <= spill));
+        let parked = self.parked;
+        let (dead, asked): (Vec<_>, Vec<_>) = taken.inputs.into_iter().partition(|input| parked || late(input));
+        for input in &dead {
+            self.dead_letter(input, &Reason::new("overflow", "the binding is further behind than its budget"));
+        }
+        for call in calls(&asked) {
+            match self.worker.caller.call(call) {
+                Ok(verdicts) => {
+                    for (input, verdict) in call.iter().zip(verdicts) {
+                        self.settle(input, verdict);
+                    }
+                }
+                Err(GaveUp(reason)) => return self.park(call, reason),
+            }
+        }
+        self.pending.passed(taken.passed);
+    }
+
+    fn settle(&mut self, input: &Input, verdict: Verdict) {
+        let allowed = match verdict {
+            Verdict::Effects(effects) => self.worker.gate.allow(input, effects),
+            Verdict::Dead(reason) => Err(reason),
+        };
+        match allowed {
+            Ok(allowed) => self.pending.effects(input, allowed),
+            Err(reason) => self.dead_letter(input, &reason),
+        }
+        if let Some(position) = input.position {
+            self.pending.passed(Some(position));
+        }
+    }
+
+    fn dead_letter(&mut self, input: &Input, reason: &Reason) {
+        let binding = &self.worker.binding;
+        let (name, device, topic) = (&binding.config.name, &input.message.sender, &input.message.topic);
+        tracing::info!(binding = name, %device, %topic, kind = reason.kind, "a message became a dead letter");
+        binding.metrics.dead_letter(reason.kind);
+        let now_ms = self.worker.parts.clock.now_ms();
+        self.pending.dead_letter(&self.worker.owner, input, reason, now_ms);
+    }
+
+    /// Stops calling the plugin. What it has not handled stays in the journal, behind the cursor.
+    fn park(&mut self, unhandled: &[Input], reason: String) {
+        let binding = &self.worker.binding;
+        tracing::error!(binding = binding.config.name, reason, "a binding is parked: its plugin is not called any more");
+        binding.metrics.parked.inc();
+        binding.set_state(State::Parked(reason));
+        self.parked = true;
+        self.commit();
+        let next = unhandled.iter().find_map(|input| input.position);
+        let next = next.or_else(|| self.cursor.as_ref().map(|cursor| cursor.position() + 1));
+        let reader = next.map(|next| self.worker.parts.journal.reader(next));
+        self.intake = Intake::new(Arc::clone(&self.worker.binding), self.worker.partition, reader);
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&mut self) {
+        let wake = self.pending.due().unwrap_or_else(|| Instant::now() + LOOK);
+        let parked = self.parked;
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = self.signals.stopping.cancelled() => {}
+                () = self.signals.draining.cancelled() => {}
+                () = self.intake.arrived(), if !parked => {}
+                _ = self.durable.changed(), if !parked => {}
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+        });
+        if self.pending.is_due(Instant::now(), false) {
+            self.commit();
+        }
+    }
+
+    /// Commits what is pending, trying until the store takes it or the gateway stops; then sends what is to be sent.
+    fn commit(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let pending = Arc::new(std::mem::take(&mut self.pending));
+        if !self.write(&pending) {
+            return;
+        }
+        self.count(&pending);
+        if let (Some(cursor), Some(position)) = (&self.cursor, pending.position)
+            && self.worker.parts.store.sync_blocking().is_ok()
+        {
+            cursor.advance(position);
+        }
+        for message in &pending.direct {
+            if let Err(error) = (self.signals.publish)(message) {
+                let binding = &self.worker.binding.config.name;
+                tracing::debug!(binding, topic = %message.topic, %error, "a QoS 0 publication was not taken");
+            }
+        }
+        if pending.publishes() {
+            self.signals.outbox.notify_one();
+        }
+    }
+
+    /// Whether the transaction was committed; if not, its inputs are read again at the next start.
+    fn write(&self, pending: &Arc<Pending>) -> bool {
+        let binding = &self.worker.binding;
+        let mut pause = PAUSE;
+        loop {
+            let (pending, owner) = (Arc::clone(pending), Arc::clone(&self.worker.owner));
+            let error = match self.worker.parts.store.write_blocking(move |tx| pending.apply(tx, &owner)) {
+                Ok(()) if pause > PAUSE && !self.parked => break binding.set_state(State::Running),
+                Ok(()) => break,
+                Err(WriteError::Closed) => return false,
+                Err(error) => error,
+            };
+            if pause == PAUSE {
+                tracing::error!(binding = binding.config.name, %error, "the store does not take a binding's effects; it tries again");
+                binding.set_state(State::Stuck(error.to_string()));
+            }
+            let stopping = self.signals.stopping.cancelled();
+            if self.runtime.block_on(async { tokio::time::timeout(pause, stopping).await.is_ok() }) {
+                return false;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        true
+    }
+
+    fn count(&self, pending: &Pending) {
+        let binding = &self.worker.binding;
+        Counts::add(&binding.counts.handled, pending.handled);
+        Counts::add(&binding.counts.dead_letters, pending.letters.len());
+        binding.metrics.handled.inc_by(pending.handled as u64);
+        binding.metrics.rows.inc_by(pending.row_count as u64);
+        tracing::trace!(
+            binding = binding.config.name,
+            handled = binding.counts.handled.load(Ordering::Relaxed),
+            "committed"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! The collections that telemetry plugins write into: the history of each flow, and the latest state of each vehicle.
+
+use crate::store::collections::{Collection, Column, ColumnKind, Declaration, DeclarationError, Kind, Retention};
+
+/// A declaration that is not one: our own mistake, which a test finds.
+pub type CollectionsError = DeclarationError;
+
+/// The collections of the vehicle flows.
+///
+/// # Errors
+/// Never, unless a declaration below is wrong.
+pub fn collections() -> Result<Vec<Collection>, CollectionsError> {
+    [
+        history("cardata", &[TRIP]),
+        latest(),
+        history("dtc", &[("code", "/dtc/code")]),
+        history("trip", &[TRIP]),
+        history("event", &[]),
+    ]
+    .map(Collection::new)
+    .into_iter()
+    .collect()
+}
+
+const TRIP: (&str, &str) = ("tripid", "/tripid");
+
+/// Every message of a flow. Vehicles number their messages, so a copy that was sent again is dropped.
+fn history(name: &str, further: &[(&str, &str)]) -> Declaration {
+    let mut columns = vec![text("vin", "/vin", true), text("deviceid", "/deviceid", true), sent()];
+    columns.push(text("messageid", "/messageid", false));
+    columns.extend(further.iter().map(|(name, pointer)| text(name, pointer, false)));
+    Declaration {
+        name: name.to_owned(),
+        kind: Kind::Append { unique: vec!["messageid".to_owned()] },
+        columns,
+        time: Some("sent".to_owned()),
+        indexes: vec![vec!["vin".to_owned(), "sent".to_owned()]],
+        retention: Retention::default(),
+    }
+}
+
+/// The newest `cardata` of each vehicle by the time at which the vehicle sent it.
+fn latest() -> Declaration {
+    Declaration {
+        name: "latest_telemetry".to_owned(),
+        kind: Kind::Upsert { key: vec!["vin".to_owned()], newest_by: "sent".to_owned() },
+        columns: vec![text("vin", "/vin", true), text("deviceid", "/deviceid", true), sent()],
+        time: Some("sent".to_owned()),
+        indexes: Vec::new(),
+        retention: Retention::default(),
+    }
+}
+
+fn text(name: &str, pointer: &str, required: bool) -> Column {
+    Column { name: name.to_owned(), pointer: pointer.to_owned(), kind: ColumnKind::Text, required }
+}
+
+fn sent() -> Column {
+    Column { name: "sent".to_owned(), pointer: "/sentat".to_owned(), kind: ColumnKind::Time, required: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::collections;
+
+    #[test]
+    fn the_declarations_of_the_vehicle_collections_are_valid() {
+        let names: Vec<_> = collections().unwrap().iter().map(|collection| collection.name().to_owned()).collect();
+        assert_eq!(names, ["cardata", "latest_telemetry", "dtc", "trip", "event"]);
+    }
+}

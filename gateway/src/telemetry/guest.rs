@@ -1,0 +1,201 @@
+//! A telemetry plugin with everything that it takes to call it: the instance, how to replace it, and the batch.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use causeway_core::message::{Message, QoS};
+use causeway_host::{
+    Batch, Component, Digest, Engine, Input, Level, Limits, LoadError, Outcome, Qos, Sender, Setup, StartError,
+    TelemetryInstance, TelemetryPlugin, Trap,
+};
+use prometheus_client::metrics::counter::Counter;
+use thiserror::Error;
+
+use crate::devices::{Device, Devices};
+use crate::policy::Policies;
+
+/// Why no call was made.
+#[derive(Debug, Error)]
+pub enum GuestError {
+    /// The call ended in a trap; the instance is gone.
+    #[error(transparent)]
+    Trap(#[from] Trap),
+    /// No instance comes to be.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Where a plugin's lines go: the gateway's log, with the binding as a field.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// The binding.
+    pub binding: Arc<str>,
+    /// Lines beyond a call's budget.
+    pub dropped: Counter,
+}
+
+impl causeway_host::Log for Log {
+    fn write(&mut self, level: Level, text: &str) {
+        let binding = &*self.binding;
+        match level {
+            Level::Error => tracing::error!(binding, text, "plugin"),
+            Level::Warn => tracing::warn!(binding, text, "plugin"),
+            Level::Info => tracing::info!(binding, text, "plugin"),
+            Level::Debug => tracing::debug!(binding, text, "plugin"),
+        }
+    }
+
+    fn dropped(&mut self, lines: u64) {
+        self.dropped.inc_by(lines);
+    }
+}
+
+/// A plugin and, while it behaves, its instance. It belongs to one thread.
+#[derive(Debug)]
+pub struct Guest {
+    plugin: TelemetryPlugin,
+    setup: Arc<Setup>,
+    limits: Limits,
+    log: Log,
+    instance: Option<TelemetryInstance>,
+}
+
+impl Guest {
+    /// Checks that the component is a telemetry plugin.
+    ///
+    /// # Errors
+    /// It is none, or imports what it is not offered.
+    pub fn new(
+        engine: &Arc<Engine>,
+        component: &Component,
+        setup: Setup,
+        limits: Limits,
+        log: Log,
+    ) -> Result<Self, LoadError> {
+        let plugin = TelemetryPlugin::new(engine, component)?;
+        Ok(Self { plugin, setup: Arc::new(setup), limits, log, instance: None })
+    }
+
+    /// The same plugin for another thread.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let (plugin, setup, log) = (self.plugin.clone(), Arc::clone(&self.setup), self.log.clone());
+        Self { plugin, setup, limits: self.limits.clone(), log, instance: None }
+    }
+
+    /// The digest of the plugin.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.plugin.digest()
+    }
+
+    /// Makes the instance, if there is none.
+    ///
+    /// # Errors
+    /// The plugin refuses its configuration, or traps.
+    pub fn start(&mut self) -> Result<(), StartError> {
+        let instance = self.take_instance()?;
+        self.instance = Some(instance);
+        Ok(())
+    }
+
+    /// Asks the plugin about messages, in order. After a trap the next call starts a fresh instance.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub fn route(&mut self, messages: &[&Message], world: &World) -> Result<Vec<Outcome>, GuestError> {
+        let instance = self.take_instance()?;
+        let told = world.tell(messages);
+        let (instance, outcomes) = told.as_batch(|batch| instance.route_batch(batch))?;
+        self.instance = Some(instance);
+        Ok(outcomes)
+    }
+
+    fn take_instance(&mut self) -> Result<TelemetryInstance, StartError> {
+        match self.instance.take() {
+            Some(instance) => Ok(instance),
+            None => self.plugin.start(&self.setup, &self.limits, Box::new(self.log.clone())),
+        }
+    }
+}
+
+/// What the gateway knows about senders and topics.
+#[derive(Clone)]
+pub struct World {
+    /// Whose attributes are told.
+    pub devices: Devices,
+    /// Whose templates name the variables of topics.
+    pub policies: Policies,
+}
+
+/// A batch with everything that it borrows.
+struct Told<'m> {
+    messages: &'m [&'m Message],
+    senders: Vec<(ByteString, Option<Arc<Device>>)>,
+    places: Vec<u32>,
+    variables: Vec<Vec<(String, String)>>,
+}
+
+impl World {
+    fn tell<'m>(&self, messages: &'m [&'m Message]) -> Told<'m> {
+        let mut senders: Vec<(ByteString, Option<Arc<Device>>)> = Vec::new();
+        let mut places = Vec::with_capacity(messages.len());
+        for message in messages {
+            let known = senders.iter().position(|(id, _)| *id == message.sender);
+            let place = known.unwrap_or_else(|| {
+                senders.push((message.sender.clone(), self.devices.get(&message.sender)));
+                senders.len() - 1
+            });
+            places.push(u32::try_from(place).unwrap_or(u32::MAX));
+        }
+        let variables = messages.iter().map(|message| self.policies.topic_variables(&message.topic)).collect();
+        Told { messages, senders, places, variables }
+    }
+}
+
+impl Told<'_> {
+    fn as_batch<T>(&self, call: impl FnOnce(Batch<'_>) -> T) -> T {
+        let attributes: Vec<Vec<_>> = self.senders.iter().map(|(_, device)| attributes(device.as_deref())).collect();
+        let senders = self.senders.iter().zip(&attributes);
+        let senders: Vec<_> = senders.map(|((id, _), attributes)| Sender { id, attributes }).collect();
+        let variables: Vec<Vec<_>> = self.variables.iter().map(|pairs| borrowed(pairs)).collect();
+        let user: Vec<Vec<_>> = self.messages.iter().map(|message| user_properties(message)).collect();
+        let inputs: Vec<_> = self
+            .messages
+            .iter()
+            .zip(&self.places)
+            .zip(variables.iter().zip(&user))
+            .map(|((message, sender), (variables, user_properties))| Input {
+                topic: &message.topic,
+                variables,
+                sender: *sender,
+                payload: &message.payload,
+                qos: match message.qos {
+                    QoS::AtMostOnce => Qos::AtMostOnce,
+                    QoS::AtLeastOnce => Qos::AtLeastOnce,
+                    QoS::ExactlyOnce => Qos::ExactlyOnce,
+                },
+                retain: message.retain,
+                received_ms: message.received_ms,
+                content_type: message.properties.content_type.as_deref(),
+                user_properties,
+            })
+            .collect();
+        call(Batch { senders: &senders, inputs: &inputs })
+    }
+}
+
+/// The attributes that a plugin sees, sorted by name as the registry keeps them.
+fn attributes(device: Option<&Device>) -> Vec<(&str, &str)> {
+    device.map_or_else(Vec::new, |device| {
+        device.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    })
+}
+
+fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+fn user_properties(message: &Message) -> Vec<(&str, &str)> {
+    message.properties.user.iter().map(|(name, value)| (&**name, &**value)).collect()
+}
