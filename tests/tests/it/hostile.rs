@@ -9,6 +9,7 @@ use causeway_tests::{Gateway, Publish, Version, Will, wait};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+mod framing;
 mod malformed;
 mod mutation;
 
