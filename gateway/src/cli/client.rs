@@ -27,6 +27,11 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
 impl Client {
+    /// The gateway of a configuration, or that of a socket.
+    pub(crate) const fn new(config: ConfigFile, socket: Option<PathBuf>) -> Self {
+        Self { config, socket }
+    }
+
     /// Reads from a route; `query` is written into the address.
     pub(crate) fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Json, Failure> {
         self.send("GET", &address(path, query), String::new())

@@ -1,17 +1,20 @@
 //! `causeway policy`: check a policy directory, run its tables, explain a decision, write the shipped set out.
 //!
-//! Everything here works without a gateway, from files and from what the arguments say about the one who asks.
+//! All of it works without a gateway, from files and from what the arguments say about the one who asks; an explanation
+//! can also be had from the running one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
+use super::client::Client;
 use super::output::problem_json;
+use super::show::{items, plain};
 use super::{ConfigFile, Exit, Failure, Output};
 use crate::devices::Device;
-use crate::policy::{self, Action, Explanation, File, Policies, Principal, Request, Resource};
+use crate::policy::{self, Action, File, Policies, Principal, Request, Resource};
 
 #[derive(Debug, Args)]
 pub(super) struct Policy {
@@ -160,6 +163,12 @@ struct Explain {
     /// A role of the operator; may be repeated.
     #[arg(long = "role", value_name = "ROLE", requires = "operator")]
     roles: Vec<String>,
+    /// Ask the running gateway, which takes what it knows of the device from its registry.
+    #[arg(long, requires = "device", conflicts_with_all = ["dir", "attributes", "groups", "parent", "disabled"])]
+    live: bool,
+    /// The admin socket of the running gateway; without it the one that the configuration names.
+    #[arg(long, value_name = "PATH", requires = "live")]
+    socket: Option<PathBuf>,
     #[command(flatten)]
     what: What,
 }
@@ -230,19 +239,25 @@ impl What {
 
 impl Explain {
     fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let policies = self.place.load()?;
         let wrong = |message: String| Failure::new(Exit::Usage, message);
         let (action, name) = self.what.action().ok_or_else(|| wrong("nothing is asked for".to_owned()))?;
         let resource = Resource::for_action(action, name).map_err(|error| wrong(format!("`{name}`: {error}")))?;
         let principal = self.principal().ok_or_else(|| wrong("nobody asks".to_owned()))?;
         let request = Request { principal: &principal, action, resource };
-        let explanation = policies.explain(&request);
+        let explanation = if self.live { self.ask(action, name)? } else { self.place.load()?.explain(&request).json() };
         if output.is_json() {
-            output.json(&explanation.json());
+            output.json(&explanation);
         } else {
-            print(output, &request, &explanation);
+            print(output, &format!("{principal}: {} {resource}", action.name()), &explanation);
         }
-        if explanation.decision.allowed { Ok(()) } else { Err(Failure::new(Exit::No, "denied")) }
+        if explanation["allowed"] == true { Ok(()) } else { Err(Failure::new(Exit::No, "denied")) }
+    }
+
+    /// Asks the running gateway, which knows the device and has the policies in force.
+    fn ask(&self, action: Action, name: &str) -> Result<Json, Failure> {
+        let question = json!({ "device": self.who.device, "action": action.name(), "resource": name });
+        let client = Client::new(self.place.config.clone(), self.socket.clone());
+        client.change("POST", &["v1", "policies", "explain"], Some(&question))
     }
 
     fn principal(&self) -> Option<Principal> {
@@ -265,21 +280,31 @@ impl Explain {
 }
 
 /// The decision first, then what it is made of.
-fn print(output: &mut Output, request: &Request<'_>, explanation: &Explanation) {
-    let word = if explanation.decision.allowed { "allowed" } else { "denied" };
-    output.line(format_args!("{word}: {}", explanation.decision.reason));
-    output.line(format_args!("{}: {} {}", request.principal, request.action.name(), request.resource));
-    for asked in &explanation.asked {
-        if let Some(template) = &asked.template {
-            let variables: String = asked.variables.iter().map(|(name, value)| format!(", {name}={value}")).collect();
-            let pattern = asked.pattern.as_deref().unwrap_or("no template matches");
-            let word = if asked.decision.allowed { "allowed" } else { "denied" };
-            output.line(format_args!("template `{template}` ({pattern}{variables}): {word}"));
+fn print(output: &mut Output, question: &str, explanation: &Json) {
+    let allowed = |decision: &Json| if decision["allowed"] == true { "allowed" } else { "denied" };
+    let reason = plain(&explanation["reason"]);
+    let by =
+        if explanation["policy"].is_null() { String::new() } else { format!(" by {}", place(&explanation["policy"])) };
+    let template =
+        explanation["template"].as_str().map(|template| format!(", template `{template}`")).unwrap_or_default();
+    output.line(format_args!("{}: {reason}{by}{template}", allowed(explanation)));
+    output.line(question);
+    for asked in items(explanation, "asked") {
+        if let Some(template) = asked["template"].as_str() {
+            let variables = asked["variables"].as_object().into_iter().flatten();
+            let variables: String = variables.map(|(name, value)| format!(", {name}={}", plain(value))).collect();
+            let pattern = asked["pattern"].as_str().unwrap_or("no template matches");
+            output.line(format_args!("template `{template}` ({pattern}{variables}): {}", allowed(&asked["decision"])));
         }
-        for policy in &asked.unmet {
-            output.line(format_args!("    {policy} nearly permits it: a condition does not hold"));
+        for policy in items(asked, "unmet") {
+            output.line(format_args!("    {} nearly permits it: a condition does not hold", place(policy)));
         }
     }
+}
+
+/// A policy with its place.
+fn place(policy: &Json) -> String {
+    format!("`{}` ({}:{})", plain(&policy["id"]), plain(&policy["file"]), plain(&policy["line"]))
 }
 
 fn attribute(text: &str) -> Result<(String, String), String> {
