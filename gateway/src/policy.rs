@@ -74,7 +74,8 @@ impl fmt::Debug for Policies {
 impl Policies {
     /// Loads the policies of a directory, or the shipped ones without any; reports all problems at once.
     pub fn load(directory: Option<&Path>) -> Result<Self, Vec<Problem>> {
-        let origin = directory.map_or(Origin::Shipped, |directory| Origin::Directory(directory.to_owned()));
+        // Without the `.` that a configuration may have written, as the path is shown with each policy.
+        let origin = directory.map_or(Origin::Shipped, |path| Origin::Directory(path.components().collect()));
         let read = Mutex::new(origin.fingerprint());
         let set = Compiled::build(origin.read()?)?;
         let inner = Inner {

@@ -92,7 +92,13 @@ impl Caller {
             }
             Err(GuestError::Trap(trap)) => {
                 let (binding, reason) = (&self.binding.config.name, &trap.reason);
-                tracing::warn!(binding, limit = trap.limit.as_str(), reason, messages = inputs.len(), "a plugin call was stopped");
+                tracing::warn!(
+                    binding,
+                    limit = trap.limit.as_str(),
+                    reason,
+                    messages = inputs.len(),
+                    "a plugin call was stopped"
+                );
                 self.binding.metrics.trapped(trap.limit.as_str());
                 Counts::add(&self.binding.counts.traps, 1);
                 match self.health.trapped(started, &trap) {

@@ -82,7 +82,11 @@ impl Intake {
             Ok(entries) => entries,
             Err(ReadError::Trimmed { resume }) => {
                 let binding = &self.binding.config.name;
-                tracing::warn!(binding, resume, "a binding fell behind its budget; the journal gave up what it had not read");
+                tracing::warn!(
+                    binding,
+                    resume,
+                    "a binding fell behind its budget; the journal gave up what it had not read"
+                );
                 return Ok(Taken { more: true, ..taken });
             }
             Err(error) => return Err(error),
@@ -96,7 +100,11 @@ impl Intake {
             }
             let Ok(message) = Message::decode(&entry.body) else {
                 let binding = &self.binding.config.name;
-                tracing::error!(binding, position = entry.position, "a journalled message is not readable and is skipped");
+                tracing::error!(
+                    binding,
+                    position = entry.position,
+                    "a journalled message is not readable and is skipped"
+                );
                 continue;
             };
             let mine = message.qos != QoS::AtMostOnce && self.binding.partition(&message) == self.partition;

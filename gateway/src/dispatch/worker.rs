@@ -191,7 +191,11 @@ impl Running {
     /// Stops calling the plugin. What it has not handled stays in the journal, behind the cursor.
     fn park(&mut self, unhandled: &[Input], reason: String) {
         let binding = &self.worker.binding;
-        tracing::error!(binding = binding.config.name, reason, "a binding is parked: its plugin is not called any more");
+        tracing::error!(
+            binding = binding.config.name,
+            reason,
+            "a binding is parked: its plugin is not called any more"
+        );
         binding.metrics.parked.inc();
         binding.set_state(State::Parked(reason));
         self.parked = true;
