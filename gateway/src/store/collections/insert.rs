@@ -1,6 +1,7 @@
 //! Rows go into their collection, inside the transaction that also moves the cursor.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rusqlite::types::{ToSqlOutput, Value as SqlValue};
 use rusqlite::{CachedStatement, OptionalExtension, ToSql, Transaction, params, params_from_iter};
@@ -85,8 +86,9 @@ impl<'a> Writing<'a> {
             return self.append(row);
         };
         let newness = row.newness(self.collection);
-        let older = newness < found.newness || (newness == found.newness && row.position <= found.position);
-        if older {
+        // A row of a live binding has no position, and is always the later one.
+        let replayed = row.position.is_some() && row.position <= found.position;
+        if newness < found.newness || (newness == found.newness && replayed) {
             return Ok(());
         }
         let origin = self.origin(&row.binding)?;
@@ -155,12 +157,17 @@ fn newest<'a>(collection: &Collection, rows: &'a [Row], max_skew_ms: u64) -> Vec
         if i64::try_from(latest).is_ok_and(|latest| newness > latest) {
             continue;
         }
-        match places.get(&key_text(collection, row)).and_then(|place| winners.get_mut(*place)) {
-            Some(winner) if newness >= winner.newness(collection) => *winner = row,
-            Some(_) => {}
-            None => {
-                places.insert(key_text(collection, row), winners.len());
+        match places.entry(key_text(collection, row)) {
+            Entry::Vacant(place) => {
+                place.insert(winners.len());
                 winners.push(row);
+            }
+            Entry::Occupied(place) => {
+                if let Some(winner) = winners.get_mut(*place.get())
+                    && newness >= winner.newness(collection)
+                {
+                    *winner = row;
+                }
             }
         }
     }
