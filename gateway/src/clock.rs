@@ -19,7 +19,7 @@ pub struct Clock {
 
 struct Parts {
     source: Box<dyn Fn() -> Reading + Send + Sync>,
-    floor_ms: u64,
+    floor_ms: AtomicU64,
     last_ms: AtomicU64,
 }
 
@@ -33,8 +33,7 @@ pub struct Reading {
 }
 
 impl Clock {
-    /// The system's clock, not before this version and not before `known_ms`: the time of the last journal entry,
-    /// or 0.
+    /// The system's clock, not before this version and not before `known_ms`.
     #[must_use]
     pub fn new(known_ms: u64) -> Self {
         let started = Instant::now();
@@ -47,8 +46,11 @@ impl Clock {
 
     /// A clock over any source, for tests.
     pub fn from_source(known_ms: u64, source: impl Fn() -> Reading + Send + Sync + 'static) -> Self {
-        let parts =
-            Parts { source: Box::new(source), floor_ms: known_ms.max(BUILT_AFTER_MS), last_ms: AtomicU64::new(0) };
+        let parts = Parts {
+            source: Box::new(source),
+            floor_ms: AtomicU64::new(known_ms.max(BUILT_AFTER_MS)),
+            last_ms: AtomicU64::new(0),
+        };
         Self { parts: Arc::new(parts) }
     }
 
@@ -57,15 +59,21 @@ impl Clock {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         let reading = (self.parts.source)();
-        let at_least = self.parts.floor_ms.saturating_add(in_ms(reading.elapsed));
-        let now = if reading.wall_ms >= self.parts.floor_ms { reading.wall_ms } else { at_least };
+        let floor_ms = self.parts.floor_ms.load(Ordering::Relaxed);
+        let at_least = floor_ms.saturating_add(in_ms(reading.elapsed));
+        let now = if reading.wall_ms >= floor_ms { reading.wall_ms } else { at_least };
         self.parts.last_ms.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+
+    /// Learns a time that is past for certain: that of the newest entry of the journal.
+    pub fn not_before(&self, known_ms: u64) {
+        self.parts.floor_ms.fetch_max(known_ms, Ordering::Relaxed);
     }
 
     /// Whether the system's clock can be right.
     #[must_use]
     pub fn confirmed(&self) -> bool {
-        (self.parts.source)().wall_ms >= self.parts.floor_ms
+        (self.parts.source)().wall_ms >= self.parts.floor_ms.load(Ordering::Relaxed)
     }
 }
 
@@ -112,7 +120,9 @@ mod tests {
 
     #[test]
     fn time_never_starts_before_the_last_journal_entry() {
-        let clock = clock(FLOOR + 500_000, &[FLOOR + 1, FLOOR + 1, FLOOR + 600_000]);
+        let clock = clock(0, &[FLOOR + 1, FLOOR + 1, FLOOR + 600_000]);
+        clock.not_before(FLOOR + 500_000);
+        clock.not_before(FLOOR + 400_000);
         assert_eq!(clock.now_ms(), FLOOR + 500_000);
         assert!(!clock.confirmed());
         assert!(clock.confirmed());
