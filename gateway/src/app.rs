@@ -116,6 +116,9 @@ impl App {
         self.tasks.router.cancel();
         self.tasks.live.close();
         let _ = tokio::time::timeout(LAST_WRITES, self.tasks.live.wait()).await;
+        if let Err(error) = self.broker.devices.flush().await {
+            warn!(%error, "when devices were last seen is not written");
+        }
         let journal = self.broker.journal.clone();
         let _ = tokio::task::spawn_blocking(move || journal.shutdown()).await;
         self.store.shutdown().await;

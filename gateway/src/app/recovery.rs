@@ -27,6 +27,8 @@ pub(super) struct Recovered {
     pub(super) retained_at: Position,
     /// The last position of the journal.
     pub(super) end: Position,
+    /// When the newest message that was read was received, Unix ms.
+    pub(super) latest_ms: u64,
 }
 
 /// The state cannot be read; the operator has to look at the disk.
@@ -86,12 +88,13 @@ fn read_store(store: &Store) -> Result<Recovered, RecoveryError> {
             Err(error) => warn!(session = row.key, %error, "a stored session is not readable and is skipped"),
         }
     }
-    Ok(Recovered { replay, retained, newer: Vec::new(), sessions_at, retained_at, end: 0 })
+    Ok(Recovered { replay, retained, newer: Vec::new(), sessions_at, retained_at, end: 0, latest_ms: 0 })
 }
 
 impl Recovered {
     fn published(&mut self, position: Position, body: &Bytes) -> bool {
         let Ok(message) = Message::decode(body) else { return false };
+        self.latest_ms = self.latest_ms.max(message.received_ms);
         self.replay.published(position, &message);
         if message.retain && position > self.retained_at {
             self.newer.push(message);

@@ -32,7 +32,7 @@ use crate::mqtt::will::Wills;
 use crate::mqtt::{checkpoint, connection, review};
 use crate::policy::{self, Policies};
 use crate::router::{Limits, Router, RouterMetrics};
-use crate::store::{Store, StoreMetrics};
+use crate::store::{Store, StoreMetrics, retention};
 
 /// The front door's own cursors never refuse: sessions and retained messages bound themselves.
 const UNBOUNDED: Budget = Budget { bytes: u64::MAX, age: Duration::MAX };
@@ -48,6 +48,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
     let tasks = Tasks::default();
 
     let (store, journal, devices, recovered) = open_state(&config, &mut registry)?;
+    clock.not_before(recovered.latest_ms);
     let (sessions_at, retained_at, end) = (recovered.sessions_at, recovered.retained_at, recovered.end);
     policies.register(&mut registry);
     let router = Router::new(router_limits(&config), RouterMetrics::new(&mut registry));
@@ -83,6 +84,8 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
 
     work(&broker, &store, cursors, &tasks);
     tasks.background.spawn(until(tasks.parts.clone(), devices.clone().run()));
+    let (bounds, now) = (retention::Bounds::new(&config.storage, &config.journal), clock.clone());
+    tasks.background.spawn(until(tasks.parts.clone(), retention::run(store.clone(), bounds, move || now.now_ms())));
     reload_on_change(&reloads, policies.clone(), &tasks)?;
     let listening = accept(bound, &broker, &tasks);
     let listeners = listening.iter().map(|listening| (listening.name.clone(), listening.address)).collect();

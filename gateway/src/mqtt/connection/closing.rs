@@ -42,7 +42,9 @@ impl Connection {
         if let (Some(will), true) = (self.will.take(), end.fires_will()) {
             self.broker.wills.schedule(self.session.id, will);
         }
-        self.broker.sessions.release(&self.session, self.broker.clock.now_ms());
+        let now_ms = self.broker.clock.now_ms();
+        self.broker.devices.seen(&self.session.key.device, now_ms);
+        self.broker.sessions.release(&self.session, now_ms);
         if self.session.lock().ended {
             self.broker.wills.session_ended(self.session.id);
         }
