@@ -22,7 +22,7 @@ use crate::journal::Position;
 /// What a session is known by: a takeover across identities is impossible by construction.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SessionKey {
-    /// The device id, or the principal's name behind a plain listener.
+    /// The device id, or behind a plain listener `unverified/` and the principal's name.
     pub device: ByteString,
     /// The MQTT client id.
     pub client: ByteString,

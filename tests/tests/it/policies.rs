@@ -84,6 +84,17 @@ async fn a_plain_listener_lets_nobody_in_until_a_policy_does() {
     assert_eq!(device.code, 0);
 }
 
+#[tokio::test]
+async fn a_client_of_a_plain_listener_shares_no_session_with_the_device_it_is_named_after() {
+    let gateway = setup().set("listeners.1.plain.identity", json!({ "fixed": "d1" })).start().await;
+    let mut device = gateway.v5("d1").await;
+    let mut other = Device::connect_plain(gateway.address(1883), &Connect::new(Version::V5, "d1")).await;
+    assert_eq!(other.code, 0);
+    // Had it taken the session over, the device's connection would be closed.
+    device.ping().await;
+    other.ping().await;
+}
+
 const WIDE: &str = "permit (principal, action, resource);";
 const NARROW: &str = "@id(\"narrow\")\npermit (principal, action == Action::\"connect\", resource);";
 

@@ -208,7 +208,10 @@ async fn admit(
     let name = peer.identity.name(&connect.client_id);
     let name = name.map_err(|error| Refused { reason: Reason::ClientIdentifierNotValid, why: error.to_string() })?;
     let Some(certificate) = peer.identity.certificate() else {
-        return Ok((Principal::Unverified { id: name.to_string() }, name, None));
+        // No device id contains a slash: whatever a plain listener calls its clients, they share no session with a
+        // device and are never taken for the sender of its messages.
+        let key = ByteString::from(format!("unverified/{name}"));
+        return Ok((Principal::Unverified { id: name.to_string() }, key, None));
     };
     match broker.devices.admit(&name, broker.clock.now_ms(), Some(certificate.not_after_ms)).await {
         Ok(device) => Ok((Principal::Device(device.clone()), device.id.as_str().into(), Some(device))),
