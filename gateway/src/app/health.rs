@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 
 use super::views::Listening;
 use crate::metrics::{Health, Probe};
@@ -44,7 +44,12 @@ pub(super) fn probe(listeners: Vec<Listening>) -> Probe {
 }
 
 async fn ask(listener: &Listening) -> std::io::Result<()> {
-    let mut socket = TcpStream::connect(local(listener.address)).await?;
+    let address = local(listener.address);
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The listener is told who comes, so that a gateway which is full still answers and no refusal is counted.
+    socket.bind(SocketAddr::new(address.ip(), 0))?;
+    let _announced = listener.probes.announce(socket.local_addr()?);
+    let mut socket = socket.connect(address).await?;
     socket.write_all(if listener.tls { NO_HELLO } else { CONNECT }).await?;
     let mut answer = [0; 1];
     socket.read_exact(&mut answer).await?;

@@ -298,7 +298,7 @@ fn accept(bound: Vec<Bound>, broker: &Arc<Broker>, tasks: &Tasks) -> Vec<Listeni
     let mut listening = Vec::new();
     for Bound { name, address, tls, listener } in bound {
         info!(listener = name, %address, tls = tls.is_some(), "listening");
-        listening.push(Listening { name: name.clone(), address, tls: tls.is_some() });
+        listening.push(Listening { name: name.clone(), address, tls: tls.is_some(), probes: listener.probes() });
         if let Some(tls) = tls {
             tasks.background.spawn(tls.watch(name, tasks.parts.clone()));
         }

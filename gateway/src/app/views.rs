@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::admin::{BindingView, ConnectionView, CursorView, JournalView, ListenerView, SessionView, Views};
 use crate::journal::{CursorStatus, Journal};
 use crate::mqtt::broker::Broker;
+use crate::mqtt::listener::Probes;
 use crate::mqtt::session::{Live, Session};
 use crate::mqtt::wire::Version;
 
@@ -15,6 +16,7 @@ pub(super) struct Listening {
     pub(super) name: String,
     pub(super) address: std::net::SocketAddr,
     pub(super) tls: bool,
+    pub(super) probes: Probes,
 }
 
 /// The pictures that `causeway status` and its kin show.

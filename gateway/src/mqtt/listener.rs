@@ -5,6 +5,7 @@
 
 mod admission;
 mod metrics;
+mod probes;
 mod stream;
 
 use std::future::Future;
@@ -16,12 +17,14 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::admission::{Admission, Permit};
 pub use self::metrics::{ConnectionRefusal, ListenerMetrics};
+pub use self::probes::{Announced, Probes};
 pub use self::stream::Stream;
 
 use crate::config::ListenerConfig;
@@ -110,6 +113,11 @@ impl Listener {
         self.socket.local_addr()
     }
 
+    /// Through which the gateway announces its connections to itself.
+    pub fn probes(&self) -> Probes {
+        self.shared.admission.probes().clone()
+    }
+
     /// Accepts until `shutdown`; each good connection goes to `serve` in a task of `tasks`.
     pub async fn run<F, S>(self, serve: F, tasks: TaskTracker, shutdown: CancellationToken)
     where
@@ -117,9 +125,15 @@ impl Listener {
         S: Future<Output = ()> + Send + 'static,
     {
         let mut pause = BACK_OFF.0;
+        let mut files = self.shared.tls.as_ref().map(Tls::changed);
+        self.shared.show_ends();
         loop {
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => return,
+                () = changed(files.as_mut()) => {
+                    self.shared.show_ends();
+                    continue;
+                }
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
@@ -145,7 +159,11 @@ impl Listener {
         S: Future<Output = ()> + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        match shared.admission.admit(address.ip()).await {
+        let admitted = match shared.admission.probes().expects(address) {
+            true => Ok(shared.admission.exempt()),
+            false => shared.admission.admit(address.ip()).await,
+        };
+        match admitted {
             Ok(permit) => drop(tasks.spawn(async move {
                 // The handshake's future is dropped before the session's starts, so an idle session does not
                 // carry the room that the handshake needed.
@@ -180,7 +198,22 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Completes when a listener's files were taken over; never for one without.
+async fn changed(files: Option<&mut watch::Receiver<u64>>) {
+    match files {
+        // The sender lives as long as the listener, so this does not fail.
+        Some(files) => drop(files.changed().await),
+        None => std::future::pending().await,
+    }
+}
+
 impl Shared {
+    fn show_ends(&self) {
+        if let Some(tls) = &self.tls {
+            self.admission.metrics().tls_ends(&self.config.name, tls);
+        }
+    }
+
     /// The handshake, if there is one, within its deadline.
     async fn open(&self, socket: TcpStream, address: SocketAddr, permit: Permit) -> Option<Accepted> {
         // Small packets are the rule in MQTT; a connection that is gone already fails at the first read.
@@ -201,12 +234,13 @@ impl Shared {
                     (RefusalReason::of(&error), error.to_string())
                 }
                 Err(_) => {
-                    self.admission.metrics().connection_refused(ConnectionRefusal::HandshakeTimeout);
                     (RefusalReason::Timeout, format!("no handshake within {:?}", self.handshake_timeout))
                 }
             },
         };
-        self.refuse(address, refused.0, &refused.1);
+        if !permit.is_exempt() {
+            self.refuse(address, refused.0, &refused.1);
+        }
         None
     }
 
@@ -242,6 +276,13 @@ impl Shared {
 
     fn refuse(&self, peer: SocketAddr, reason: RefusalReason, detail: &str) {
         self.admission.metrics().handshake_refused(reason);
+        if reason == RefusalReason::Timeout {
+            self.admission.metrics().connection_refused(ConnectionRefusal::HandshakeTimeout);
+        }
+        if reason == RefusalReason::PeerClosed {
+            // It went by itself, as those do that only look whether the port is open.
+            return tracing::debug!(listener = self.config.name, %peer, detail, "left in the handshake");
+        }
         self.log_refusal(peer, reason.as_str(), detail);
     }
 

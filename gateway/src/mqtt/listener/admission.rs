@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::half_open::{HalfOpen, HalfOpenSlot};
 use self::share::{Share, Shares};
 use super::metrics::{ConnectionRefusal, ListenerMetrics};
+use super::probes::Probes;
 use crate::config::MqttConfig;
 use crate::log::PeerWarnings;
 
@@ -28,6 +29,7 @@ struct Inner {
     half_open: Arc<HalfOpen>,
     metrics: ListenerMetrics,
     warnings: PeerWarnings,
+    probes: Probes,
 }
 
 impl Admission {
@@ -40,6 +42,7 @@ impl Admission {
             half_open: Arc::new(HalfOpen::new(config.max_half_open, metrics.clone())),
             metrics,
             warnings,
+            probes: Probes::default(),
         }))
     }
 
@@ -65,9 +68,18 @@ impl Admission {
             half_open: Some(half_open),
             identity: None,
             admission: self.clone(),
-            _address: address,
-            _connection: connection,
+            limited: Some((address, connection)),
         })
+    }
+
+    /// What a connection of the gateway to itself holds: nothing.
+    pub(super) fn exempt(&self) -> Permit {
+        Permit { half_open: None, identity: None, admission: self.clone(), limited: None }
+    }
+
+    /// The gateway's connections to itself.
+    pub(super) fn probes(&self) -> &Probes {
+        &self.0.probes
     }
 }
 
@@ -76,8 +88,8 @@ pub struct Permit {
     half_open: Option<HalfOpenSlot>,
     identity: Option<Share<ByteString>>,
     admission: Admission,
-    _address: Share<IpAddr>,
-    _connection: OwnedSemaphorePermit,
+    /// The slots of all connections and of the address; a probe has none.
+    limited: Option<(Share<IpAddr>, OwnedSemaphorePermit)>,
 }
 
 impl Permit {
@@ -101,6 +113,11 @@ impl Permit {
         self.half_open = None;
     }
 
+    /// Whether this is a connection of the gateway to itself.
+    pub(super) fn is_exempt(&self) -> bool {
+        self.limited.is_none()
+    }
+
     /// Completes when this half-open connection has to make room; never once it is established.
     pub async fn evicted(&self) {
         match &self.half_open {
@@ -112,7 +129,9 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.0.metrics.connections.dec();
+        if self.limited.is_some() {
+            self.admission.0.metrics.connections.dec();
+        }
     }
 }
 

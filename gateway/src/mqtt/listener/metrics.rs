@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::mqtt::tls::RefusalReason;
+use crate::mqtt::tls::{RefusalReason, Tls};
 
 /// The metrics of all listeners together. Clones share the counts.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct ListenerMetrics {
     pub accept_errors: Counter,
     /// Time of good handshakes.
     pub handshake_seconds: Histogram,
+    server_not_after: Family<OfListener, Gauge>,
+    crl_next_update: Family<OfListener, Gauge>,
     connections_refused: Family<ConnectionRefused, Counter>,
     handshakes_refused: Family<HandshakeRefused, Counter>,
 }
@@ -29,6 +31,12 @@ pub struct ListenerMetrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ConnectionRefused {
     reason: ConnectionRefusal,
+}
+
+/// Names of listeners are a closed set: the configuration's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfListener {
+    listener: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,6 +87,8 @@ impl ListenerMetrics {
             accepted: Counter::default(),
             accept_errors: Counter::default(),
             handshake_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 15)),
+            server_not_after: Family::default(),
+            crl_next_update: Family::default(),
             connections_refused: Family::default(),
             handshakes_refused: Family::default(),
         };
@@ -89,11 +99,25 @@ impl ListenerMetrics {
         registry.register("causeway_mqtt_accept_errors", "Failed accept calls", metrics.accept_errors.clone());
         let help = "Time of good TLS handshakes";
         registry.register("causeway_tls_handshake_seconds", help, metrics.handshake_seconds.clone());
+        let help = "End of the server certificate, in Unix seconds";
+        registry.register("causeway_tls_server_not_after_seconds", help, metrics.server_not_after.clone());
+        let help = "When the next revocation list is due, in Unix seconds";
+        registry.register("causeway_tls_crl_next_update_seconds", help, metrics.crl_next_update.clone());
         let help = "Connections closed because of a cap or the handshake's deadline";
         registry.register("causeway_mqtt_connections_refused", help, metrics.connections_refused.clone());
         let help = "TLS handshakes refused";
         registry.register("causeway_tls_handshakes_refused", help, metrics.handshakes_refused.clone());
         metrics
+    }
+
+    /// Shows how long a listener's certificate and its revocation lists are good.
+    pub(super) fn tls_ends(&self, listener: &str, tls: &Tls) {
+        let seconds = |ms: u64| i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
+        let label = OfListener { listener: listener.to_owned() };
+        self.server_not_after.get_or_create(&label).set(seconds(tls.not_after_ms()));
+        if let Some(next_update) = tls.next_update_ms() {
+            self.crl_next_update.get_or_create(&label).set(seconds(next_update));
+        }
     }
 
     /// Counts a connection that met a cap.

@@ -22,6 +22,7 @@ struct Front {
     address: SocketAddr,
     metrics: ListenerMetrics,
     tls: Option<Tls>,
+    probes: Probes,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     running: tokio::task::JoinHandle<()>,
@@ -50,7 +51,7 @@ impl Front {
         let listener = Listener::bind(listener, tls.clone(), admission, config.handshake_timeout).unwrap();
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let lost = Arc::<Mutex<Vec<_>>>::default();
-        let address = listener.local_addr().unwrap();
+        let (address, probes) = (listener.local_addr().unwrap(), listener.probes());
         let sessions = Arc::clone(&lost);
         let stopped: CancellationToken = shutdown.clone();
         let serve = move |accepted| {
@@ -58,7 +59,7 @@ impl Front {
             async move { stopped.run_until_cancelled(session(accepted, sessions)).await.unwrap_or_default() }
         };
         let running = tokio::spawn(listener.run(serve, tasks.clone(), shutdown.clone()));
-        Self { address, metrics, tls, shutdown, tasks, running, lost }
+        Self { address, metrics, tls, probes, shutdown, tasks, running, lost }
     }
 
     /// A client that is let in.

@@ -27,11 +27,14 @@ pub(super) struct Stamp {
 }
 
 impl Tls {
-    /// Takes over changed files until `shutdown`.
+    /// Takes over changed files until `shutdown`, and logs what an operator should know about them.
     ///
     /// Looks at the files rather than asking the kernel to tell: it also works on overlay and network file
     /// systems, and four `stat` calls a second cost nothing.
     pub async fn watch(self, listener: String, shutdown: CancellationToken) {
+        for warning in self.warnings() {
+            tracing::warn!(listener, "{warning}");
+        }
         let mut round = interval(ROUND);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = Vec::new();
