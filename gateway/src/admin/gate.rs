@@ -98,16 +98,18 @@ async fn answer(route: &'static Route, context: &Context, call: Call) -> Result<
 
 /// Does a change and writes down what came of it.
 async fn change(route: &'static Route, context: Context, call: Call) -> Result<Json, Refused> {
-    let written =
-        Call { caller: call.caller.clone(), path: call.path.clone(), query: call.query.clone(), body: Bytes::new() };
+    let asked = call.clone();
     let done = (route.handler)(context.clone(), call).await;
     let (outcome, status) = match &done {
         Ok(_) => ("done", StatusCode::OK),
         Err(refused) => ("failed", refused.status),
     };
-    audit(route, &context, &written, outcome, status).await?;
+    audit(route, &context, &asked, outcome, status).await?;
     done
 }
+
+/// What of a body is kept in the audit log; no route takes a secret in its body.
+const MAX_AUDITED_BODY: usize = 2_048;
 
 async fn audit(
     route: &Route,
@@ -116,19 +118,18 @@ async fn audit(
     outcome: &'static str,
     status: StatusCode,
 ) -> Result<(), Refused> {
-    let mut subject: Vec<&str> = call.path.values().map(String::as_str).collect();
-    if subject.is_empty() {
-        subject.push(route.area.name());
-    }
+    let body = call.body.get(..MAX_AUDITED_BODY).unwrap_or(&call.body);
     let entry = audit::Entry {
         at_ms: context.clock.now_ms(),
         operator: call.caller.name.clone(),
         action: route.action.name().to_owned(),
-        subject: subject.join(" "),
+        subject: subject(route, call),
         outcome: outcome.to_owned(),
         detail: json!({
             "route": format!("{} {}", route.method.word(), route.path),
             "query": call.query,
+            "body": String::from_utf8_lossy(body),
+            "body_bytes": call.body.len(),
             "via": call.caller.via,
             "status": status.as_u16(),
         })
@@ -136,6 +137,15 @@ async fn audit(
     };
     let written = context.store.write_synced(move |tx| audit::append(tx, &entry)).await;
     written.map(|_| ()).map_err(|error| Refused::internal(format!("the audit log: {error}")))
+}
+
+/// What was to be changed: named by the path, or by the body, or else the whole area.
+fn subject(route: &Route, call: &Call) -> String {
+    if !call.path.is_empty() {
+        return call.path.values().map(String::as_str).collect::<Vec<_>>().join(" ");
+    }
+    let body: Json = serde_json::from_slice(&call.body).unwrap_or_default();
+    body.get("id").and_then(Json::as_str).unwrap_or(route.area.name()).to_owned()
 }
 
 fn respond(answered: Result<Json, Refused>, context: &Context) -> Response {

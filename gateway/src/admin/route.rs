@@ -70,6 +70,7 @@ impl Method {
 }
 
 /// A request that was permitted.
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) caller: Caller,
     pub(super) path: BTreeMap<String, String>,

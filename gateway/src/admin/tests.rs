@@ -121,12 +121,13 @@ async fn every_change_is_in_the_audit_log_with_its_outcome() {
     fixture.ask(Some(Role::Viewer), "GET", "/v1/devices/d1", "").await;
     let (_, entries) = fixture.admin("GET", "/v1/audit", "").await;
     let found: Vec<_> = entries.as_array().unwrap().iter().rev().collect();
-    let expected = [("devices", "done"), ("d9", "failed"), ("d1", "denied")];
+    let expected = [("d1", "done"), ("d9", "failed"), ("d1", "denied")];
     assert_eq!(found.len(), expected.len(), "{entries}");
     for (entry, (subject, outcome)) in found.iter().zip(expected) {
         assert_eq!((&entry["subject"], &entry["outcome"]), (&subject.into(), &outcome.into()), "{entry}");
         assert_eq!((&entry["operator"], &entry["detail"]["via"]), (&"ops".into(), &"socket".into()));
     }
+    assert_eq!(found[0]["detail"]["body"], r#"{"id": "d1"}"#);
 }
 
 #[tokio::test]
