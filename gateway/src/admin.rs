@@ -87,6 +87,7 @@ impl Context {
             max_body_bytes: config.max_body_bytes.in_memory(),
             request_timeout: config.request_timeout,
             waits: self.metrics.waits.clone(),
+            timeouts: self.metrics.timeouts.clone(),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Limits {
     pub(crate) request_timeout: Duration,
     /// Counts connections that wait for another to end.
     pub(crate) waits: Counter,
+    /// Counts requests that took too long.
+    pub(crate) timeouts: Counter,
 }
 
 /// Time for the head of a request, and so also for the pause between two of them.
@@ -122,13 +124,16 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = TowerToHyperService::new(router.layer(DefaultBodyLimit::max(limits.max_body_bytes)));
-    let deadline = limits.request_timeout;
+    let (deadline, timeouts) = (limits.request_timeout, limits.timeouts.clone());
     let answer = service_fn(move |request: Request<Incoming>| {
-        let answer = router.call(request);
+        let (answer, timeouts) = (router.call(request), timeouts.clone());
         async move {
             match tokio::time::timeout(deadline, answer).await {
                 Ok(answer) => answer,
-                Err(_) => Ok::<Response, std::convert::Infallible>(StatusCode::REQUEST_TIMEOUT.into_response()),
+                Err(_) => {
+                    timeouts.inc();
+                    Ok::<Response, std::convert::Infallible>(StatusCode::REQUEST_TIMEOUT.into_response())
+                }
             }
         }
     });

@@ -82,7 +82,13 @@ pub struct Watched {
 
 fn limits() -> Limits {
     let request_timeout = Duration::from_secs(40);
-    Limits { max_connections: 16, max_body_bytes: 0, request_timeout, waits: Counter::default() }
+    Limits {
+        max_connections: 16,
+        max_body_bytes: 0,
+        request_timeout,
+        waits: Counter::default(),
+        timeouts: Counter::default(),
+    }
 }
 
 /// Serves the three routes until `stop`.

@@ -49,6 +49,8 @@ pub struct RouterMetrics {
     pub restarts: Counter,
     /// Messages that a router dropped; anything but 0 is a defect.
     pub lost: Counter,
+    /// Publishers that waited because the window was full.
+    pub window_waits: Counter,
 }
 
 impl RouterMetrics {
@@ -57,6 +59,8 @@ impl RouterMetrics {
         let metrics = Self::default();
         registry.register("causeway_router_restarts", "Routers that died and were replaced", metrics.restarts.clone());
         registry.register("causeway_router_lost_messages", "Messages a router dropped", metrics.lost.clone());
+        let help = "Publishers that waited for room on the live path";
+        registry.register("causeway_router_window_waits", help, metrics.window_waits.clone());
         metrics
     }
 }
@@ -120,6 +124,9 @@ impl Router {
 
     /// Resolves when the window takes more messages. Cancel-safe.
     pub async fn room(&self) {
+        if !self.has_room() {
+            self.shared.metrics.window_waits.inc();
+        }
         loop {
             let notified = self.shared.room.notified();
             if self.has_room() {

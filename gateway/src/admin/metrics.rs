@@ -11,6 +11,8 @@ pub struct AdminMetrics {
     requests: Family<Labels, Counter>,
     /// Connections that had to wait for another to end.
     pub(super) waits: Counter,
+    /// Requests that took too long.
+    pub(super) timeouts: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,11 +34,13 @@ pub(super) enum Outcome {
 impl AdminMetrics {
     /// Registers the counters.
     pub fn new(registry: &mut Registry) -> Self {
-        let (requests, waits) = (Family::default(), Counter::default());
-        let registry = registry.sub_registry_with_prefix("causeway_admin");
-        registry.register("requests", "Admin requests by how they ended", Family::clone(&requests));
-        registry.register("connection_waits", "Connections that waited for another to end", Counter::clone(&waits));
-        Self { requests, waits }
+        let (requests, waits, timeouts) = (Family::default(), Counter::default(), Counter::default());
+        registry.register("causeway_admin_requests", "Admin requests by how they ended", Family::clone(&requests));
+        let help = "Admin connections that waited for another to end";
+        registry.register("causeway_admin_connection_waits", help, Counter::clone(&waits));
+        let help = "Admin requests that took too long";
+        registry.register("causeway_admin_request_timeouts", help, Counter::clone(&timeouts));
+        Self { requests, waits, timeouts }
     }
 
     pub(super) fn count(&self, outcome: Outcome) {

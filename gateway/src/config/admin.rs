@@ -25,7 +25,7 @@ section! {
         /// Largest request body.
         max_body_bytes: Size = Size::mib(8) => restart, in Size::kib(1)..=Size::mib(256), hit "causeway_admin_requests_total";
         /// Time for one request, from its first byte to the end of its answer.
-        request_timeout: Duration = Duration::from_secs(30) => restart, in Duration::from_millis(100)..=Duration::from_secs(600), hit "causeway_admin_requests_total";
+        request_timeout: Duration = Duration::from_secs(30) => restart, in Duration::from_millis(100)..=Duration::from_secs(600), hit "causeway_admin_request_timeouts_total";
     }
 }
 

@@ -55,9 +55,9 @@ section! {
     /// How far a durable binding may fall behind in the journal.
     BudgetConfig {
         /// Bytes of the journal that wait for it.
-        bytes: Size = Size::mib(256) => restart, in Size::mib(1)..=Size::gib(1 << 14), hit "causeway_journal_over_budget_total";
+        bytes: Size = Size::mib(256) => restart, in Size::mib(1)..=Size::gib(1 << 14), hit "causeway_mqtt_no_room_total";
         /// Age of the oldest message that waits for it.
-        age: Duration = Duration::from_secs(7 * 86_400) => restart, in Duration::from_secs(1)..=Duration::from_secs(3_650 * 86_400), hit "causeway_journal_over_budget_total";
+        age: Duration = Duration::from_secs(7 * 86_400) => restart, in Duration::from_secs(1)..=Duration::from_secs(3_650 * 86_400), hit "causeway_mqtt_no_room_total";
         /// What happens beyond either: `refuse` new messages for this binding, or `drop-oldest`, or `park` the binding.
         overflow: Overflow = Overflow::Refuse => restart;
     }

@@ -20,7 +20,7 @@ section! {
         /// No TLS: every device here has an identity that nobody verified, which shipped policies deny everywhere.
         plain: Option<PlainConfig> = None => restart;
         /// What a denied publish of an MQTT 3.1.1 client meets, which has no reason code: an acknowledgement of a dropped message, or a closed connection.
-        on_denied: OnDenied = OnDenied::Ack => restart, hit "causeway_mqtt_denied_total";
+        on_denied: OnDenied = OnDenied::Ack => restart, hit "causeway_mqtt_denied_publishes_total";
     }
 }
 

@@ -53,6 +53,11 @@ impl Entry {
 pub(crate) struct Rows(Vec<Entry>);
 
 impl Rows {
+    /// The keys without their sections.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Row> {
+        self.0.iter().filter_map(Entry::row)
+    }
+
     pub(crate) fn push(&mut self, row: Row) {
         self.0.push(Entry::Key(row));
     }
@@ -74,8 +79,7 @@ impl Rows {
 
 /// The reference of all keys as Markdown.
 pub fn markdown() -> String {
-    let mut rows = Rows::default();
-    Config::describe(Row::default(), &mut rows);
+    let rows = keys();
     let mut text = HEAD.to_owned();
     for entry in &rows.0 {
         let Entry::Section { key: section, about } = entry else { continue };
@@ -84,9 +88,16 @@ pub fn markdown() -> String {
         }
         // The keys of a section may stand after the sections within it.
         let of_section = |row: &&Row| row.key.rsplit_once('.').map_or("", |(section, _)| section) == section;
-        table(&mut text, rows.0.iter().filter_map(Entry::row).filter(of_section));
+        table(&mut text, rows.keys().filter(of_section));
     }
     text
+}
+
+/// Collects the description of every key.
+pub(super) fn keys() -> Rows {
+    let mut rows = Rows::default();
+    Config::describe(Row::default(), &mut rows);
+    rows
 }
 
 const HEAD: &str = "\

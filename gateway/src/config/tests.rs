@@ -1,5 +1,7 @@
 //! What an operator writes, and what comes back.
 
+mod sources;
+
 use super::*;
 
 const MINIMAL: &str = "\

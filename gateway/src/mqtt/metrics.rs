@@ -32,7 +32,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    connections: Gauge = "causeway_mqtt_connections", "Clients whose CONNECT was accepted and that are connected";
+    connections: Gauge = "causeway_mqtt_clients", "Clients whose CONNECT was accepted and that are connected";
     connected: Counter = "causeway_mqtt_connects", "CONNECTs accepted";
     connects_refused: Family<Refusal, Counter> = "causeway_mqtt_connects_refused", "CONNECTs refused, by reason";
     received: Counter = "causeway_mqtt_received_messages", "PUBLISH packets received";
@@ -43,6 +43,7 @@ metrics! {
     too_large_for_client: Counter = "causeway_mqtt_too_large_messages", "Packets not sent because they exceed the client's maximum packet size";
     refused_no_room: Counter = "causeway_mqtt_no_room", "Publishes refused because a durable consumer is over its budget";
     denied_publish: Counter = "causeway_mqtt_denied_publishes", "Publishes that policies denied";
+    subscriptions_refused: Counter = "causeway_mqtt_subscriptions_refused", "Filters beyond the subscriptions that a session may have";
     denied_subscribe: Counter = "causeway_mqtt_denied_subscriptions", "Filters that policies denied";
     denied_receive: Counter = "causeway_mqtt_denied_deliveries", "Deliveries that policies denied";
     revoked_subscriptions: Counter = "causeway_mqtt_revoked_subscriptions", "Live subscriptions removed after a change of policies or attributes";

@@ -295,6 +295,7 @@ impl Connection {
             let inner = self.session.lock();
             let limit = self.broker.sessions.limits().subscriptions;
             if inner.subscriptions.len() >= limit && !inner.subscriptions.contains_key(&filter) {
+                self.broker.metrics.subscriptions_refused.inc();
                 return Err(Reason::QuotaExceeded);
             }
         }
