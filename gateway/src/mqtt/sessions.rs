@@ -71,6 +71,8 @@ pub struct Opened {
     pub present: bool,
     /// The connection's right to serve it; dropped with the connection.
     pub slot: OwnedMutexGuard<()>,
+    /// The session that clean start ended for it.
+    pub replaced: Option<u64>,
 }
 
 /// Why no session was opened.
@@ -129,10 +131,11 @@ impl Sessions {
     /// # Errors
     /// [`OpenError`]; each variant says what the client is told.
     pub async fn open(&self, key: SessionKey, clean_start: bool, expiry_s: u32) -> Result<Opened, OpenError> {
+        let mut replaced = None;
         loop {
             let existing = self.table().by_key.get(&key).cloned();
             let Some(session) = existing else {
-                return self.create(key, expiry_s);
+                return Ok(Opened { replaced, ..self.create(key, expiry_s)? });
             };
             session.order(Order::Close(Reason::SessionTakenOver));
             let slot = tokio::time::timeout(TAKEOVER_TIMEOUT, session.slot.clone().lock_owned()).await;
@@ -143,10 +146,11 @@ impl Sessions {
             }
             if clean_start {
                 self.end(&session)?;
+                replaced = Some(session.id);
                 continue;
             }
             self.resume(&session, expiry_s)?;
-            return Ok(Opened { session, present: true, slot });
+            return Ok(Opened { session, present: true, slot, replaced });
         }
     }
 
@@ -165,7 +169,7 @@ impl Sessions {
         // Nobody else has seen this session yet.
         let slot = session.slot.clone().try_lock_owned().map_err(|_| OpenError::Busy)?;
         table.insert(session.clone());
-        Ok(Opened { session, present: false, slot })
+        Ok(Opened { session, present: false, slot, replaced: None })
     }
 
     fn resume(&self, session: &Arc<Session>, expiry_s: u32) -> Result<(), AppendError> {

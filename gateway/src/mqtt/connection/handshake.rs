@@ -192,6 +192,9 @@ async fn open(
         };
         Refused { reason, why: error.to_string() }
     })?;
+    if let Some(replaced) = opened.replaced {
+        broker.wills.session_ended(replaced);
+    }
     if !permit.claim(&opened.session.key.device) {
         broker.sessions.release(&opened.session, broker.clock.now_ms());
         return refuse(Reason::QuotaExceeded, "the identity has as many connections as it may");

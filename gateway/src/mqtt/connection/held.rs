@@ -23,6 +23,8 @@ pub(super) enum Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     queue: VecDeque<(Position, Instant, Waiting)>,
+    /// How many of them are messages.
+    messages: usize,
 }
 
 impl Held {
@@ -34,6 +36,11 @@ impl Held {
         self.queue.len()
     }
 
+    /// Whether messages wait: later ones must not overtake them.
+    pub(super) fn has_messages(&self) -> bool {
+        self.messages > 0
+    }
+
     /// Since when the oldest entry waits.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.queue.front().map(|(_, since, _)| *since)
@@ -43,6 +50,7 @@ impl Held {
     pub(super) fn push(&mut self, position: Option<Position>, waiting: Waiting) -> Option<Waiting> {
         let last = self.queue.back().map(|(position, _, _)| *position);
         let Some(position) = position.max(last) else { return Some(waiting) };
+        self.messages += usize::from(matches!(waiting, Waiting::Publish(_)));
         self.queue.push_back((position, Instant::now(), waiting));
         None
     }
@@ -54,6 +62,7 @@ impl Held {
             return None;
         }
         let (_, _, waiting) = self.queue.pop_front()?;
+        self.messages -= usize::from(matches!(waiting, Waiting::Publish(_)));
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }

@@ -115,7 +115,8 @@ impl Connection {
         let recorded = recorded.map_err(|_| End::Said(Reason::UnspecifiedError))?.flatten();
         // After a restart QoS 2 must know the id that the client has seen; QoS 1 may send under another one.
         let wait = recorded.filter(|_| qos == QoS::ExactlyOnce);
-        if wait.is_none() || self.held.push(wait, Waiting::Publish(id)).is_some() {
+        let held = wait.is_some() || self.held.has_messages();
+        if !held || self.held.push(wait, Waiting::Publish(id)).is_some() {
             packet.write(&mut self.output, id, false);
         }
         Ok(())
