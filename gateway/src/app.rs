@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::{Config, Problem};
+use crate::dispatch::Dispatch;
 use crate::metrics::Readiness;
 use crate::mqtt::broker::Broker;
 use crate::store::Store;
@@ -27,6 +28,7 @@ use crate::store::Store;
 pub struct App {
     broker: Arc<Broker>,
     store: Store,
+    dispatch: Dispatch,
     listeners: Vec<(String, SocketAddr)>,
     tasks: Tasks,
     readiness: watch::Sender<Readiness>,
@@ -62,13 +64,18 @@ pub enum StartError {
 
 impl StartError {
     fn line(error: impl std::error::Error) -> Self {
+        Self::Line(Self::text(error))
+    }
+
+    /// An error with its causes, in one line.
+    fn text(error: impl std::error::Error) -> String {
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
             text.push_str(&format!(": {cause}"));
             source = cause.source();
         }
-        Self::Line(text)
+        text
     }
 }
 
@@ -95,7 +102,7 @@ impl App {
 
     /// Ends in order: no new connections, sessions say goodbye, plugins finish, the outbox goes out, stores close.
     /// What the grace period does not suffice for is left for the next start.
-    pub async fn drain(self) {
+    pub async fn drain(mut self) {
         info!("shutting down");
         self.readiness.send_replace(Readiness::Draining);
         self.tasks.accepting.cancel();
@@ -105,6 +112,7 @@ impl App {
         if tokio::time::timeout_at(deadline, self.tasks.connections.wait()).await.is_err() {
             warn!(connections = self.tasks.connections.len(), "connections did not end in time");
         }
+        self.dispatch.drain(deadline).await;
         if tokio::time::timeout_at(deadline, self.broker.router.drained()).await.is_err() {
             warn!("messages on the live path are left");
         }

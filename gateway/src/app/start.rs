@@ -17,11 +17,12 @@ use crate::admin::{self, AdminMetrics, Context, Https, Parts, Reloads, What};
 use crate::clock::Clock;
 use crate::config::{Config, ListenerConfig};
 use crate::devices::{Devices, DevicesMetrics};
+use crate::dispatch::{self, Dispatch, DispatchMetrics};
 use crate::journal::{Budget, Cursor, Journal, JournalMetrics, Kind, Overflow, Position};
 use crate::log::PeerWarnings;
 use crate::metrics::{self, Readiness, Watched};
 use crate::mqtt::broker::Broker;
-use crate::mqtt::interest::Interest;
+use crate::mqtt::interest::{DurableInterest, Interest, LiveInterest};
 use crate::mqtt::listener::{Admission, Listener, ListenerMetrics};
 use crate::mqtt::metrics::MqttMetrics;
 use crate::mqtt::retained::{self, Retained, RetainedMetrics};
@@ -30,6 +31,7 @@ use crate::mqtt::sessions::{SessionLimits, Sessions};
 use crate::mqtt::tls::Tls;
 use crate::mqtt::will::Wills;
 use crate::mqtt::{checkpoint, connection, review};
+use crate::plugins::Plugins;
 use crate::policy::{self, Policies};
 use crate::router::{Limits, Router, RouterMetrics};
 use crate::store::{Store, StoreMetrics, retention};
@@ -47,10 +49,12 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
     let mut registry = metrics::registry(&id);
     let tasks = Tasks::default();
 
-    let (store, journal, devices, recovered) = open_state(&config, &mut registry)?;
+    let (state, recovered) = open_state(&config, &mut registry)?;
     clock.not_before(recovered.latest_ms);
     let (sessions_at, retained_at, end) = (recovered.sessions_at, recovered.retained_at, recovered.end);
     policies.register(&mut registry);
+    let mut dispatch = open_bindings(&config, &id, &mut registry, &state, &policies, &clock).await?;
+    let State { store, journal, devices } = state;
     let router = Router::new(router_limits(&config), RouterMetrics::new(&mut registry));
     let retained = restore_retained(&config, &mut registry, recovered.retained, &recovered.newer);
     let limits = session_limits(&config);
@@ -66,7 +70,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
         wills: Wills::default(),
         policies: policies.clone(),
         devices: devices.clone(),
-        interest: Interest::default(),
+        interest: interest(&dispatch),
         metrics: MqttMetrics::new(&mut registry),
         order: Mutex::new(end),
         assigned: AtomicU64::new(0),
@@ -83,6 +87,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
     let watching = bind_metrics(&config).await?;
 
     work(&broker, &store, cursors, &tasks);
+    dispatch.start(publish(&broker)).map_err(StartError::line)?;
     tasks.background.spawn(until(tasks.parts.clone(), devices.clone().run()));
     let (bounds, now) = (retention::Bounds::new(&config.storage, &config.journal), clock.clone());
     tasks.background.spawn(until(tasks.parts.clone(), retention::run(store.clone(), bounds, move || now.now_ms())));
@@ -98,7 +103,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
         devices,
         store: store.clone(),
         tls: named(&config, &tls),
-        views: views(&broker, listening.clone(), Vec::new),
+        views: views(&broker, listening.clone(), dispatch.bindings().to_vec()),
         reloads,
         metrics: AdminMetrics::new(&mut registry),
         tasks: tasks.background.clone(),
@@ -111,7 +116,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
         tasks.background.spawn(metrics::run(watching, watched, tasks.parts.clone()));
     }
     info!(gateway = id, version = env!("CARGO_PKG_VERSION"), "started");
-    Ok(App { broker, store, listeners, tasks, readiness, grace: config.shutdown.grace })
+    Ok(App { broker, store, dispatch, listeners, tasks, readiness, grace: config.shutdown.grace })
 }
 
 /// The TLS state of each listener that has one, by the listener's name.
@@ -171,7 +176,14 @@ fn gateway_id(config: &Config, tls: &[Option<Tls>]) -> String {
     config.gateway.id.clone().or(named).unwrap_or_else(|| NAMELESS.to_owned())
 }
 
-fn open_state(config: &Config, registry: &mut Registry) -> Result<(Store, Journal, Devices, Recovered), StartError> {
+/// What is on the disk.
+struct State {
+    store: Store,
+    journal: Journal,
+    devices: Devices,
+}
+
+fn open_state(config: &Config, registry: &mut Registry) -> Result<(State, Recovered), StartError> {
     let store = Store::open(&config.data_dir, &config.storage, StoreMetrics::new(registry));
     let store = store.map_err(StartError::line)?;
     let metrics = JournalMetrics::new(registry);
@@ -180,7 +192,57 @@ fn open_state(config: &Config, registry: &mut Registry) -> Result<(Store, Journa
     let devices = Devices::open(store.clone(), &config.devices, DevicesMetrics::new(registry));
     let devices = devices.map_err(StartError::line)?;
     let recovered = recover(&store, &journal, found.last).map_err(StartError::line)?;
-    Ok((store, journal, devices, recovered))
+    Ok((State { store, journal, devices }, recovered))
+}
+
+/// Prepares the plugin bindings; compiling a plugin takes a while and belongs on a thread of its own.
+async fn open_bindings(
+    config: &Config,
+    gateway: &str,
+    registry: &mut Registry,
+    state: &State,
+    policies: &Policies,
+    clock: &Clock,
+) -> Result<Dispatch, StartError> {
+    let parts = dispatch::Parts {
+        gateway: gateway.to_owned(),
+        journal: state.journal.clone(),
+        store: state.store.clone(),
+        policies: policies.clone(),
+        devices: state.devices.clone(),
+        clock: clock.clone(),
+        metrics: DispatchMetrics::new(registry),
+    };
+    let (bindings, data_dir) = (config.bindings.clone(), config.data_dir.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let plugins = Plugins::open(&data_dir).map_err(StartError::line)?;
+        Dispatch::open(&bindings, &plugins, parts)
+            .map_err(|errors| StartError::Line(errors.into_iter().map(StartError::text).collect::<Vec<_>>().join("\n")))
+    });
+    opened.await.map_err(StartError::line)?
+}
+
+/// What the bindings want, as the front door has to know it.
+fn interest(dispatch: &Dispatch) -> Interest {
+    let (mut durable, mut live) = (Vec::new(), Vec::new());
+    for binding in dispatch.bindings() {
+        if binding.durable() {
+            let binding = binding.clone();
+            let filters = binding.filters().to_vec();
+            durable.push(DurableInterest { filters, over_budget: Box::new(move || binding.over_budget()) });
+        }
+        // A durable binding gets QoS 0 messages this way too.
+        let binding = binding.clone();
+        let filters = binding.filters().to_vec();
+        live.push(LiveInterest { filters, offer: Box::new(move |message| binding.offer(message)) });
+    }
+    Interest::new(durable, live)
+}
+
+/// The way of a plugin's publications: the same as a device's.
+fn publish(broker: &Arc<Broker>) -> dispatch::Publish {
+    let broker = broker.clone();
+    Arc::new(move |message| broker.publish(message).map_err(|error| Box::new(error) as dispatch::NotTaken))
 }
 
 fn router_limits(config: &Config) -> Limits {

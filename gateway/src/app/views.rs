@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::{BindingView, ConnectionView, CursorView, JournalView, ListenerView, SessionView, Views};
+use crate::dispatch::{Binding, BindingStatus, State};
 use crate::journal::{CursorStatus, Journal};
 use crate::mqtt::broker::Broker;
 use crate::mqtt::listener::Probes;
@@ -20,16 +21,12 @@ pub(super) struct Listening {
 }
 
 /// The pictures that `causeway status` and its kin show.
-pub(super) fn views(
-    broker: &Arc<Broker>,
-    listeners: Vec<Listening>,
-    bindings: impl Fn() -> Vec<BindingView> + Send + Sync + 'static,
-) -> Views {
+pub(super) fn views(broker: &Arc<Broker>, listeners: Vec<Listening>, bindings: Vec<Arc<Binding>>) -> Views {
     let (sessions, connected, journal) = (broker.clone(), broker.clone(), broker.journal.clone());
     Views {
         sessions: Box::new(move || sessions.sessions.all().iter().map(|session| view(session)).collect()),
         listeners: Box::new(move || listeners.iter().map(|listener| listening(listener, &connected)).collect()),
-        bindings: Box::new(bindings),
+        bindings: Box::new(move || bindings.iter().map(|binding| binding_view(binding.status())).collect()),
         journal: Box::new(move || journal_view(&journal)),
     }
 }
@@ -70,6 +67,25 @@ fn listening(listener: &Listening, broker: &Broker) -> ListenerView {
         address: listener.address.to_string(),
         security: if listener.tls { "tls" } else { "plain" },
         connections: broker.sessions.all().iter().filter(|session| here(session)).count(),
+    }
+}
+
+fn binding_view(status: BindingStatus) -> BindingView {
+    BindingView {
+        name: status.name,
+        kind: status.kind,
+        plugin: format!("{} {}", status.plugin, status.digest),
+        state: match status.state {
+            State::Running => "running".to_owned(),
+            State::Parked(reason) => format!("parked: {reason}"),
+            State::Stuck(reason) => format!("stuck: {reason}"),
+        },
+        delivery: if status.durable { "durable" } else { "live" },
+        lag_bytes: status.lag_bytes,
+        lag_ms: millis(status.lag),
+        handled: status.handled,
+        dead_letters: status.dead_letters,
+        traps: status.traps,
     }
 }
 
