@@ -164,7 +164,7 @@ impl Policies {
         self.0.set.load().explain(request)
     }
 
-    /// Decides the tables of expected decisions that lie beside the policies, or those in `tables`.
+    /// Decides tables of expected decisions, such as those that lie [beside the policies](Origin::tables).
     pub fn test(&self, tables: &[File]) -> TableReport {
         table::run(&self.0.set.load(), tables)
     }

@@ -81,6 +81,23 @@ mod tests {
         check("permit() // ;\n;", &[("permit() // ;\n;", 1)]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn pieces_lie_in_order_and_only_blanks_and_comments_are_between(file in "[a\"\\\\/;\n é]{0,40}") {
+            let mut end = 0;
+            for piece in split(&file) {
+                assert_eq!(file.get(piece.offset..piece.offset + piece.text.len()), Some(piece.text));
+                assert!(only_blanks_and_comments(&file[end..piece.offset]), "{file:?}");
+                end = piece.offset + piece.text.len();
+            }
+            assert!(only_blanks_and_comments(&file[end..]), "{file:?}");
+        }
+    }
+
+    fn only_blanks_and_comments(text: &str) -> bool {
+        text.lines().all(|line| line.split("//").next().unwrap().trim().is_empty())
+    }
+
     #[test]
     fn what_is_left_open_is_a_piece_too() {
         check("a;\nb", &[("a;", 1), ("b", 2)]);
