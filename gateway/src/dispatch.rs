@@ -16,6 +16,9 @@ mod open;
 mod outbox;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
