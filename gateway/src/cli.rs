@@ -103,7 +103,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigFile {
     /// The configuration; without it `causeway.yaml` here, or else `/etc/causeway/causeway.yaml`.
-    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    #[arg(short = 'c', long = "config", global = true, value_name = "FILE")]
     file: Option<PathBuf>,
 }
 

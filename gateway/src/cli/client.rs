@@ -19,7 +19,7 @@ pub(crate) struct Client {
     #[command(flatten)]
     config: ConfigFile,
     /// The admin socket; without it the one that the configuration names.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
 

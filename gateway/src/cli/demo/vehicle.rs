@@ -37,13 +37,13 @@ impl Vehicle {
         // The vehicles take turns, so that something is always happening.
         let step = step + u64::from(self.number) * 3;
         let mut reports = vec![self.report("cardata", self.cardata(step, now))];
-        if step % TROUBLE_STEPS == 0 {
+        if step.is_multiple_of(TROUBLE_STEPS) {
             reports.push(self.report("dtc", self.trouble(step, now)));
         }
-        if step % EVENT_STEPS == 0 {
+        if step.is_multiple_of(EVENT_STEPS) {
             reports.push(self.report("event", self.event(step, now)));
         }
-        if step % TRIP_STEPS == 0 {
+        if step.is_multiple_of(TRIP_STEPS) {
             reports.push(self.report("trip", self.trip(step, now)));
         }
         reports
