@@ -1,3 +1,5 @@
+//! The device registry over a real store: what is admitted, changed, imported and kept.
+
 use super::import::{Entry, Format, parse};
 use super::*;
 use crate::config::StorageConfig;

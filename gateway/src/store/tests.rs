@@ -1,3 +1,5 @@
+//! The store as a whole: transactions, readers, shutdown, and what its aggregates share in tests.
+
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 

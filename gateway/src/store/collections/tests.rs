@@ -1,3 +1,5 @@
+//! Collections: declarations, rows that meet, queries, retention.
+
 use super::*;
 use crate::store::tests::scratch;
 use proptest::prelude::*;
