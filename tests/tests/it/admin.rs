@@ -157,7 +157,7 @@ async fn check_accepts_a_good_configuration_without_starting() {
 #[tokio::test]
 async fn the_log_is_one_json_object_for_each_event_and_holds_no_payload() {
     let mut gateway = setup().set("log", json!({ "format": "json", "level": "debug" })).start().await;
-    let mut device = gateway.v5("d1\u{7}").await;
+    let mut device = gateway.device_as("d1", Connect::new(Version::V5, "bell\u{7}")).await;
     device.publish(Publish::new("t", "a-secret-payload", 1)).await;
     gateway.stop().await;
     let log = gateway.log();

@@ -165,9 +165,16 @@ impl Drop for SmallDisk {
     }
 }
 
+/// A gateway whose journal needs little room, and whose 3.1.1 clients need little patience.
+fn with_small_segments() -> Setup {
+    setup()
+        .set("journal", json!({ "segment_bytes": "1MiB", "max_record_bytes": "256KiB" }))
+        .set("mqtt", json!({ "max_packet_bytes": "128KiB", "ack_timeout": "1s" }))
+}
+
 #[tokio::test]
 async fn a_full_disk_acknowledges_nothing_new_and_service_returns_with_the_room() {
-    let setup = setup().set("journal.segment_bytes", json!("1MiB")).set("mqtt.ack_timeout", json!("1s"));
+    let setup = with_small_segments();
     let Some(disk) = SmallDisk::mount(&setup, 32) else { return };
     let mut gateway = setup.start().await;
     let keeper = Connect::new(Version::V5, "keeper").persistent(86_400);
@@ -218,7 +225,7 @@ async fn a_full_disk_acknowledges_nothing_new_and_service_returns_with_the_room(
 
 #[tokio::test]
 async fn a_3_1_1_publisher_is_closed_when_there_is_no_room_so_that_it_sends_again() {
-    let setup = setup().set("journal.segment_bytes", json!("1MiB")).set("mqtt.ack_timeout", json!("1s"));
+    let setup = with_small_segments();
     let Some(disk) = SmallDisk::mount(&setup, 32) else { return };
     let gateway = setup.start().await;
     let mut keeper = gateway.device(Connect::new(Version::V5, "keeper").persistent(86_400)).await;
@@ -246,11 +253,11 @@ async fn a_binding_that_is_stuck_refuses_its_own_messages_and_no_others() {
         setup().telemetry().set("bindings.0.budget", json!({ "bytes": "1MiB", "overflow": "refuse" })).start().await;
     let mut keeper = gateway.device(Connect::new(Version::V5, "keeper").persistent(600)).await;
     keeper.subscribe("other/#", 1).await;
+    let mut device = gateway.v5("vehicle-1").await;
     // The store is held by somebody else, so the binding cannot commit anything.
     let connection = rusqlite::Connection::open(gateway.setup().path("data/store.sqlite")).unwrap();
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
 
-    let mut device = gateway.v5("vehicle-1").await;
     let topic = vehicle::topic("vehicle-1", "cardata");
     let mut accepted = 0_u64;
     wait::until("the binding is over its budget", async || {
