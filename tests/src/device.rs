@@ -37,10 +37,17 @@ impl Device {
         wire.send(&connect.bytes()).await.unwrap();
         match wire.receive().await {
             Some(Packet::ConnAck { session_present, code, properties }) => {
-                Self { wire, session_present, code, properties, inbox: VecDeque::new(), last_id: 0 }
+                Self { session_present, code, properties, ..Self::on(wire) }
             }
             other => panic!("{other:?} in place of a CONNACK for {connect:?}"),
         }
+    }
+
+    /// A device on a connection whose CONNECT has been accepted.
+    #[must_use]
+    pub fn on(wire: Wire) -> Self {
+        let (inbox, properties) = (VecDeque::new(), Properties::new());
+        Self { wire, session_present: false, code: 0, properties, inbox, last_id: 0 }
     }
 
     /// Subscribes to one filter and returns the code of its SUBACK.
@@ -84,6 +91,17 @@ impl Device {
                 }
                 self.send(&packet::ack(0x62, id)).await;
                 self.pubcomp(id).await
+            }
+        }
+    }
+
+    /// As [`Device::publish`] at QoS 1, for a gateway that may close the connection instead: `None` then.
+    pub async fn try_publish(&mut self, publish: Publish) -> Option<u8> {
+        let wanted = self.start(publish).await;
+        loop {
+            match self.wire.receive().await? {
+                Packet::PubAck { id, reason } if id == wanted => return Some(reason),
+                other => self.inbox.push_back(other),
             }
         }
     }
