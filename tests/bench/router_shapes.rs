@@ -1,15 +1,8 @@
 //! Two shapes of the live path, side by side in one process: a fixed set of links with our own trie behind them, and
 //! one rumqttd link for each client.
 //!
-//! `cargo xtask bench router_shapes` prints deliveries per second, memory for each client and the cost of a publish
+//! `cargo xtask bench router` prints deliveries per second, memory for each client and the cost of a publish
 //! after many topics and filters. No sockets and no policy: what is measured is the router's share alone.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::indexing_slicing,
-    reason = "a bench that fails has no table to print"
-)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 const PAYLOAD: usize = 256;
 const RUN: Duration = Duration::from_secs(3);
 
-fn main() {
+pub(crate) fn run() {
     println!("| shape | publishers | subscribers | deliveries/s | publish p50 µs | publish p99 µs |");
     println!("|---|---|---|---|---|---|");
     for (publishers, subscribers) in [(1, 1), (50, 1), (1, 50)] {
