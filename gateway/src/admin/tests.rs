@@ -41,7 +41,17 @@ fn fixture_with(config: &str) -> Fixture {
     let store = Store::open(&config.data_dir, &config.storage, StoreMetrics::new(&mut registry)).unwrap();
     let devices = Devices::open(store.clone(), &config.devices, DevicesMetrics::new(&mut registry)).unwrap();
     let (clock, policies) = (Clock::new(0), Policies::load(None).unwrap());
-    let journal = JournalView { bytes: 0, segments: 1, oldest_ms: None, first: 1, durable: 0, cursors: Vec::new() };
+    let journal = JournalView {
+        state: "open",
+        damaged: 0,
+        vanished: 0,
+        bytes: 0,
+        segments: 1,
+        oldest_ms: None,
+        first: 1,
+        durable: 0,
+        cursors: Vec::new(),
+    };
     let context = Context::new(Parts {
         gateway_id: "edge-1".to_owned(),
         started_ms: clock.now_ms(),

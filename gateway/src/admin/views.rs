@@ -94,6 +94,12 @@ pub struct BindingView {
 /// The journal.
 #[derive(Debug, Clone, Serialize)]
 pub struct JournalView {
+    /// `open`, `disk full` or `failed`.
+    pub state: &'static str,
+    /// Records that were on disk and could not be read, since the start.
+    pub damaged: u64,
+    /// Positions that a reader had seen and that were gone at the start.
+    pub vanished: u64,
     /// Bytes of all segments.
     pub bytes: u64,
     /// Their number.

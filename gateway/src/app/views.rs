@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::admin::{BindingView, ConnectionView, CursorView, JournalView, ListenerView, SessionView, Views};
 use crate::dispatch::{Binding, BindingStatus, State};
-use crate::journal::{CursorStatus, Journal};
+use crate::journal::{CursorStatus, Journal, JournalState};
 use crate::mqtt::broker::Broker;
 use crate::mqtt::listener::Probes;
 use crate::mqtt::session::{Live, Session};
@@ -92,6 +92,13 @@ fn binding_view(status: BindingStatus) -> BindingView {
 fn journal_view(journal: &Journal) -> JournalView {
     let status = journal.status();
     JournalView {
+        state: match status.state {
+            JournalState::Open => "open",
+            JournalState::DiskFull => "disk full",
+            JournalState::Failed => "failed",
+        },
+        damaged: status.damaged,
+        vanished: status.vanished,
         bytes: status.bytes,
         segments: status.segments,
         oldest_ms: status.oldest_ms,

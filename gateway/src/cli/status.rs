@@ -38,12 +38,18 @@ fn print(status: &Json, output: &mut Output) {
         text(&sessions, "all")
     ));
     output.line(format_args!(
-        "journal   {} in {} segments, oldest {}, on disk up to {}",
+        "journal   {}: {} in {} segments, oldest {}, on disk up to {}",
+        text(&journal, "state"),
         bytes(&journal, "bytes"),
         text(&journal, "segments"),
         time(&journal, "oldest_ms"),
         text(&journal, "durable"),
     ));
+    for (count, what) in [("damaged", "damaged records were skipped"), ("vanished", "records are gone")] {
+        if journal.get(count).is_some_and(|count| *count != 0) {
+            output.line(format_args!("          {} {what}", text(&journal, count)));
+        }
+    }
     output.line(format_args!("store     {}", bytes(&store, "bytes")));
     output.line(format_args!("reload    {}", last_reload(&part("last_reload"))));
     heading("listeners", output);
