@@ -92,7 +92,7 @@ pub(super) async fn dead_letter(context: Context, call: Call) -> Result<Json, Re
             shown.insert("payload".to_owned(), text.into());
         }
     }
-    Ok(shown.into())
+    Ok(shown)
 }
 
 fn letter(kept: &dead_letters::Kept) -> Json {
