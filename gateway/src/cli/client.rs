@@ -19,11 +19,7 @@ pub(crate) struct Client {
     #[command(flatten)]
     config: ConfigFile,
     /// The admin socket; without it the one that the configuration names.
-<<<<<<< HEAD
     #[arg(long, global = true, value_name = "PATH")]
-=======
-    #[arg(long, value_name = "PATH", global = true)]
->>>>>>> 3d2fb6d (docs: a guide for operators; show what the journal's disk is like)
     socket: Option<PathBuf>,
 }
 
