@@ -58,9 +58,13 @@ impl Delivery {
     }
 
     /// Whether the message's life is over (MQTT5 3.3.2.3.3).
+    ///
+    /// An interval of 0 means "now or not at all", and now lasts a second, the unit of the interval: it takes some
+    /// milliseconds to send a message even to those who wait for it.
     #[must_use]
     pub fn expired(&self, now_ms: u64) -> bool {
-        self.fanout.message.expires_ms().is_some_and(|expires| expires <= now_ms)
+        let now_is_over = self.fanout.message.received_ms.saturating_add(1_000);
+        self.fanout.message.expires_ms().is_some_and(|expires| expires.max(now_is_over) <= now_ms)
     }
 
     /// The PUBLISH for this receiver; `None` when it is larger than the receiver takes (MQTT5 3.1.2.11.4).

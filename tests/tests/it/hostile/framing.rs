@@ -2,7 +2,7 @@
 
 use super::VERSIONS;
 use crate::{gateway, setup};
-use causeway_tests::packet::{self, Connect, Packet, Publish, Value, Will, frame, property, text};
+use causeway_tests::packet::{self, Connect, Packet, Publish, Value, Will, frame, number, property, text};
 use causeway_tests::wire::Wire;
 use causeway_tests::{Gateway, Version};
 
@@ -167,13 +167,19 @@ async fn a_payload_that_is_not_the_text_it_claims_costs_the_message_and_not_the_
 }
 
 #[tokio::test]
-async fn messages_and_wills_that_expire_at_once_are_legal() {
+async fn a_message_that_expires_at_once_reaches_those_who_wait_for_it() {
     let gateway = gateway().await;
-    let mut will = Will::new("w", "x", 1);
+    let mut present = gateway.v5("present").await;
+    present.subscribe("brief/#", 1).await;
+
+    let mut will = Will::new("brief/will", "x", 1);
     will.properties.push((property::MESSAGE_EXPIRY, Value::Four(0)));
     let mut device = gateway.device(Connect::new(Version::V5, "brief").will(will)).await;
-    let brief = Publish::new("t", "x", 1).with(property::MESSAGE_EXPIRY, Value::Four(0));
+    let brief = Publish::new("brief/t", "x", 1).with(property::MESSAGE_EXPIRY, Value::Four(0));
     assert!(device.publish(brief).await < 0x80);
-    device.ping().await;
+    let message = present.message().await;
+    assert_eq!((message.topic.as_str(), number(&message.properties, property::MESSAGE_EXPIRY)), ("brief/t", Some(0)));
+    drop(device);
+    assert_eq!(present.message().await.topic, "brief/will");
     gateway.assert_well().await;
 }
