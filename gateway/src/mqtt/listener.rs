@@ -259,6 +259,9 @@ impl Shared {
         welcome: Welcome,
         permit: Permit,
     ) -> Option<Accepted> {
+        // In TLS 1.3 the client speaks last, and what it sends next may wait (Nagle) for an acknowledgement that the
+        // kernel would put off for 40 ms, because we have nothing to say before CONNECT.
+        let _ = stream.get_ref().0.set_quickack(true);
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         match tls.certificate(chain) {
             Ok(certificate) => {

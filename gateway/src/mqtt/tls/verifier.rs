@@ -14,15 +14,20 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use thiserror::Error as ThisError;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use crate::config::IdentitySource;
-use crate::mqtt::identity::Certificate;
+use crate::mqtt::identity::{Certificate, hexadecimal, printable};
 
 /// Most certificates in a client's chain, its own included.
 pub(super) const MAX_CHAIN: usize = 8;
 
 /// Most bytes in a client's chain. It is kept for the life of the connection.
 pub(super) const MAX_CHAIN_BYTES: usize = 16 * 1024;
+
+/// Longest subject of a refused certificate in the log.
+const MAX_CLAIM_CHARS: usize = 128;
 
 /// A chain over [`MAX_CHAIN`] or [`MAX_CHAIN_BYTES`].
 #[derive(Debug, ThisError)]
@@ -74,6 +79,13 @@ fn check_size(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'
     Ok(())
 }
 
+/// Subject and serial number that a certificate claims, printable.
+fn claimed(certificate: &CertificateDer<'_>) -> String {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return String::new() };
+    let subject = printable(&certificate.subject().to_string(), MAX_CLAIM_CHARS);
+    format!("{subject} {}", hexadecimal(certificate.raw_serial().get(..20).unwrap_or_default()))
+}
+
 impl ClientCertVerifier for DeviceVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.chains.root_hint_subjects()
@@ -85,10 +97,16 @@ impl ClientCertVerifier for DeviceVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        check_size(end_entity, intermediates)?;
-        let verified = self.chains.verify_client_cert(end_entity, intermediates, now)?;
-        self.certificate(std::slice::from_ref(end_entity))?;
-        Ok(verified)
+        let verified = check_size(end_entity, intermediates)
+            .and_then(|()| self.chains.verify_client_cert(end_entity, intermediates, now))
+            .and_then(|verified| self.certificate(std::slice::from_ref(end_entity)).map(|_| verified));
+        if let Err(error) = &verified
+            && tracing::enabled!(tracing::Level::DEBUG)
+        {
+            // What an unverified certificate says of itself is only a claim.
+            tracing::debug!(claimed = claimed(end_entity), %error, "certificate refused");
+        }
+        verified
     }
 
     fn verify_tls12_signature(

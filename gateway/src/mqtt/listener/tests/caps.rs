@@ -133,7 +133,7 @@ async fn a_plain_peer_is_taken_for_what_the_listener_says() {
 async fn a_probe_of_the_gateway_itself_gets_through_when_all_slots_are_taken() {
     let front = Front::start_plain(&caps(|config| config.max_connections = 1));
     let _only = plain(&front).await;
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let announced = front.probes.announce(socket.local_addr().unwrap());
     let mut probe = socket.connect(front.address).await.unwrap();
