@@ -14,7 +14,7 @@ pub struct TopicTree<V> {
 #[derive(Debug)]
 struct Node<V> {
     value: Option<V>,
-    children: BTreeMap<Box<str>, Node<V>>,
+    children: BTreeMap<Box<str>, Self>,
 }
 
 impl<V> Default for Node<V> {
