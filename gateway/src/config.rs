@@ -88,6 +88,9 @@ section! {
     }
 }
 
+/// Begins the reference of a plugin that is part of the binary.
+const BUILTIN: &str = "builtin:";
+
 /// The largest file that is read as configuration.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -147,6 +150,12 @@ impl Config {
         self.data_dir = base.join(&self.data_dir);
         if self.admin.socket.as_os_str().is_empty() {
             self.admin.socket = self.data_dir.join("admin.sock");
+        }
+        for binding in &mut self.bindings {
+            if !binding.plugin.starts_with(BUILTIN) {
+                let path = binding.plugin.strip_prefix("file://").unwrap_or(&binding.plugin);
+                binding.plugin = base.join(path).to_string_lossy().into_owned();
+            }
         }
         self
     }

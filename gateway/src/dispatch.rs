@@ -35,7 +35,7 @@ use crate::store::Store;
 
 pub use binding::{Binding, BindingStatus, State};
 pub use metrics::DispatchMetrics;
-pub use open::{OpenError, Problem};
+pub use open::{OpenError, Problem, check};
 
 use worker::Worker;
 

@@ -37,12 +37,11 @@ pub enum LoadError {
         name: String,
     },
     /// The file cannot be read.
-    #[error("{path}: the plugin cannot be read", path = .path.display())]
+    #[error("{path}: the plugin cannot be read: {source}", path = .path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        #[source]
         source: io::Error,
     },
     /// The bytes are no plugin.
@@ -54,7 +53,7 @@ pub enum LoadError {
 #[derive(Clone, Debug)]
 pub struct Plugins {
     engine: Arc<Engine>,
-    cache: CompileCache,
+    cache: Option<CompileCache>,
 }
 
 impl Plugins {
@@ -64,7 +63,15 @@ impl Plugins {
     /// [`OpenError`].
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
         let cache = CompileCache::open(&data_dir.join(COMPILED))?;
-        Ok(Self { engine: Arc::new(Engine::start(EngineConfig::default())?), cache })
+        Ok(Self { cache: Some(cache), ..Self::without_cache()? })
+    }
+
+    /// Starts the engine; everything is compiled anew and nothing is kept.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn without_cache() -> Result<Self, EngineError> {
+        Ok(Self { engine: Arc::new(Engine::start(EngineConfig::default())?), cache: None })
     }
 
     /// The engine that runs what was loaded.
@@ -89,12 +96,12 @@ impl Plugins {
                 self.compile(&std::fs::read(&path).map_err(|source| LoadError::File { path, source })?)
             }
         }?;
-        tracing::info!(plugin = reference, digest = %component.digest(), "plugin loaded");
+        tracing::debug!(plugin = reference, digest = %component.digest(), "plugin compiled");
         Ok(component)
     }
 
     fn compile(&self, bytes: &[u8]) -> Result<Component, causeway_host::LoadError> {
         let warn = |error: &CacheError| tracing::warn!(%error, "the compile cache did not help");
-        Component::load(&self.engine, bytes, Some(&self.cache), warn)
+        Component::load(&self.engine, bytes, self.cache.as_ref(), warn)
     }
 }

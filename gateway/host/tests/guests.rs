@@ -13,6 +13,9 @@ use causeway_host::{
     Sender, Setup, StartError, TelemetryInstance, TelemetryPlugin, Trap,
 };
 
+/// A `route-batch` that answers each message with no effects.
+const TAKES_ALL: &str = "(call $ok (local.get 3))";
+
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<(Vec<String>, u64)>>);
 
@@ -74,7 +77,7 @@ fn check(body: &str, expected: Limit) {
 
 #[test]
 fn a_good_guest_answers_each_message() {
-    let instance = start(guest::TAKES_ALL, &Lines::default()).unwrap();
+    let instance = start(TAKES_ALL, &Lines::default()).unwrap();
     let (instance, outcomes) = route(instance, &[b"a", b"b", b"c"]).unwrap();
     assert_eq!(outcomes, vec![Ok(Vec::new()); 3]);
     assert_eq!(route(instance, &[]).unwrap().1, Vec::new());
@@ -153,13 +156,13 @@ fn what_is_no_telemetry_plugin_is_refused_when_it_is_loaded() {
 #[test]
 fn a_component_beyond_the_size_limit_is_not_compiled() {
     let engine = Engine::start(EngineConfig { max_component_bytes: 100, ..EngineConfig::default() }).unwrap();
-    let error = Component::load(&engine, &guest::component(guest::TAKES_ALL), None, |_| {}).unwrap_err();
+    let error = Component::load(&engine, &guest::component(TAKES_ALL), None, |_| {}).unwrap_err();
     assert!(matches!(error, LoadError::TooLarge { most: 100, .. }), "{error}");
 }
 
 #[test]
 fn a_refused_configuration_says_why() {
-    let wat = guest::module(guest::TAKES_ALL).replace("(i32.const 1024) ;; configured", "(call $refuse)");
+    let wat = guest::module(TAKES_ALL).replace("(i32.const 1024) ;; configured", "(call $refuse)");
     let error = load(&guest::encode(&wat)).unwrap().start(&setup(), &limits(), Box::new(Lines::default())).unwrap_err();
     assert!(matches!(&error, StartError::Refused(reason) if reason == "no"), "{error}");
 }
@@ -168,7 +171,7 @@ fn a_refused_configuration_says_why() {
 fn a_cached_compilation_is_used_and_a_damaged_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let cache = CompileCache::open(&folder.path().join("compiled")).unwrap();
-    let (engine, bytes) = (engine(), guest::component(guest::TAKES_ALL));
+    let (engine, bytes) = (engine(), guest::component(TAKES_ALL));
     let warned = Mutex::new(Vec::new());
     let load =
         || Component::load(&engine, &bytes, Some(&cache), |w| warned.lock().unwrap().push(w.to_string())).unwrap();

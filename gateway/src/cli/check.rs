@@ -10,6 +10,7 @@ use super::{ConfigFile, Failure, Output};
 use crate::admin::load_https;
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
+use crate::dispatch;
 use crate::mqtt::tls::Tls;
 use crate::policy::Policies;
 
@@ -61,7 +62,23 @@ impl Found {
             found.problems.extend(load_https(https).err().into_iter().flatten());
         }
         found.problems.extend(Policies::load(config.policies.dir.as_deref()).err().into_iter().flatten());
+        found.bindings(config, file);
         found
+    }
+
+    /// Each plugin is compiled and asked about its configuration.
+    fn bindings(&mut self, config: &Config, file: &Path) {
+        let gateway = config.gateway.id.as_deref().unwrap_or_default();
+        for (binding, problem) in dispatch::check(&config.bindings, gateway) {
+            self.problems.push(Problem {
+                file: file.to_owned(),
+                line: None,
+                key: format!("bindings: {}", binding.name),
+                value: binding.plugin.clone(),
+                message: problem.to_string(),
+                remedy: "mend `plugin` or `config` of this binding".to_owned(),
+            });
+        }
     }
 
     fn listeners(&mut self, config: &Config, file: &Path) {

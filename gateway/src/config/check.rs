@@ -59,6 +59,7 @@ fn bindings(bindings: &[BindingConfig], notes: &mut Notes) {
     for (index, binding) in bindings.iter().enumerate() {
         let at = item("bindings", index);
         name(&binding.name, &at, notes);
+        plugin(&binding.plugin, &at, notes);
         if binding.filters.is_empty() {
             notes.at(below(&at, "filters"), "is empty", "name the topics, for example `[\"dt/cvra/+/cardata\"]`");
         }
@@ -153,6 +154,19 @@ fn name(name: &str, at: &[Segment], notes: &mut Notes) {
     if !name.is_empty() && (name.len() > MAX_NAME || !name.chars().all(allowed)) {
         let remedy = format!("use at most {MAX_NAME} lower-case letters, digits and `-`");
         notes.at(below(at, "name"), format!("`{name}` is not a name"), remedy);
+    }
+}
+
+fn plugin(reference: &str, at: &[Segment], notes: &mut Notes) {
+    let key = below(at, "plugin");
+    match reference.strip_prefix(super::BUILTIN) {
+        Some(name) if causeway_plugins::NAMES.contains(&name) => {}
+        Some(name) => {
+            let remedy = format!("there is {}", causeway_plugins::NAMES.join(", "));
+            notes.at(key, format!("there is no built-in plugin `{name}`"), remedy);
+        }
+        None if reference.is_empty() => notes.at(key, "is empty", "name a component file, or `builtin:telemetry`"),
+        None => {}
     }
 }
 

@@ -49,6 +49,18 @@ fn what_is_not_written_is_relative_to_the_file_too() {
 }
 
 #[test]
+fn a_plugin_file_is_looked_for_beside_the_configuration() {
+    let plugin = |reference: &str| {
+        let text = minimal_and(&format!("  plugin: {reference}\n"));
+        parse(&text, Path::new("/etc/causeway/causeway.yaml")).unwrap().bindings[0].plugin.clone()
+    };
+    assert_eq!(plugin("alarm.wasm"), "/etc/causeway/alarm.wasm");
+    assert_eq!(plugin("file:///opt/alarm.wasm"), "/opt/alarm.wasm");
+    assert_eq!(plugin("builtin:telemetry"), "builtin:telemetry");
+    check(&minimal_and("  plugin: builtin:nothing\n"), "bindings[0].plugin", 8, "no built-in plugin `nothing`");
+}
+
+#[test]
 fn each_mistake_is_named_with_its_line_and_a_remedy() {
     check(&minimal_and("mqtt: {max_conections: 5}"), "mqtt.max_conections", 8, "did you mean `max_connections`?");
     check(&minimal_and("colour: red"), "colour", 8, "is not a known key");

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use causeway_host::{Limits, Setup};
+use prometheus_client::metrics::counter::Counter;
 use rusqlite::Transaction;
 use thiserror::Error;
 
@@ -22,6 +23,9 @@ use crate::telemetry::{self, Guest, GuestError};
 /// What is wrong with one binding; the operator mends it.
 #[derive(Debug, Error)]
 pub enum Problem {
+    /// No plugin runs on this machine.
+    #[error("{0}")]
+    Engine(String),
     /// Its plugin is not to be had.
     #[error(transparent)]
     Plugin(#[from] plugins::LoadError),
@@ -71,15 +75,36 @@ impl Dispatch {
     }
 }
 
+/// Loads the plugins of all bindings and lets each try its configuration; nothing is stored. Blocks.
+pub fn check<'b>(bindings: &'b [BindingConfig], gateway: &str) -> Vec<(&'b BindingConfig, Problem)> {
+    if bindings.is_empty() {
+        return Vec::new();
+    }
+    let plugins = Plugins::without_cache();
+    let dropped = Counter::default();
+    let try_one = |config: &BindingConfig| match &plugins {
+        Ok(plugins) => guest(config, plugins, gateway, dropped.clone()).map(drop),
+        Err(error) => Err(Problem::Engine(error.to_string())),
+    };
+    bindings.iter().filter_map(|config| try_one(config).err().map(|problem| (config, problem))).collect()
+}
+
+/// The binding's plugin with a first instance that has taken its configuration.
+fn guest(config: &BindingConfig, plugins: &Plugins, gateway: &str, dropped: Counter) -> Result<Guest, Problem> {
+    let log = telemetry::Log { binding: config.name.as_str().into(), dropped };
+    let component = plugins.load(&config.plugin)?;
+    let mut guest = Guest::new(plugins.engine(), &component, setup(config, gateway), limits(config), log)?;
+    guest.start()?;
+    Ok(guest)
+}
+
 fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Shared, Vec<Worker>), Problem> {
     let (kind, collections) = match config.kind {
         PluginKind::Telemetry => (telemetry::KIND, telemetry::collections()?),
     };
     let metrics = parts.metrics.of(&config.name);
-    let log = telemetry::Log { binding: config.name.as_str().into(), dropped: metrics.log_dropped.clone() };
-    let component = plugins.load(&config.plugin)?;
-    let mut guest = Guest::new(plugins.engine(), &component, setup(config, parts), limits(config), log)?;
-    guest.start()?;
+    let guest = guest(config, plugins, &parts.gateway, metrics.log_dropped.clone())?;
+    tracing::info!(binding = config.name, plugin = config.plugin, digest = %guest.digest(), "plugin loaded");
     let cursors = install(config, parts, &collections)?;
     let inboxes = (0..config.partitions.max(1)).map(|_| Inbox::new(config.queue_messages)).collect();
     let binding = Arc::new(Binding {
@@ -100,9 +125,9 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
     Ok((binding, workers))
 }
 
-fn setup(config: &BindingConfig, parts: &Parts) -> Setup {
+fn setup(config: &BindingConfig, gateway: &str) -> Setup {
     let text = serde_json::Value::Object(config.config.0.clone()).to_string();
-    Setup { gateway: parts.gateway.clone(), binding: config.name.clone(), config: text }
+    Setup { gateway: gateway.to_owned(), binding: config.name.clone(), config: text }
 }
 
 fn limits(config: &BindingConfig) -> Limits {

@@ -9,9 +9,6 @@ use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// A `route-batch` that answers each message with no effects.
-pub(crate) const TAKES_ALL: &str = "(call $ok (local.get 3))";
-
 /// A component whose `route-batch` has this body: its parameters are senders (pointer, length) and messages (pointer,
 /// length), its result a pointer to a list of outcomes.
 pub(crate) fn component(body: &str) -> Vec<u8> {
