@@ -105,7 +105,7 @@ async fn fixed_links(links: usize, publishers: usize, subscribers: usize) -> Fig
                 let before = Instant::now();
                 router.publish(Bytes::copy_from_slice(&payload));
                 number += 1;
-                if number % 64 == 0 {
+                if number.is_multiple_of(64) {
                     taken.push(before.elapsed().as_secs_f64() * 1e6);
                     tokio::task::yield_now().await;
                 }
@@ -183,7 +183,7 @@ async fn link_per_client(publishers: usize, subscribers: usize) -> Figures {
                 let before = Instant::now();
                 tx.publish(topic.clone(), vec![0u8; PAYLOAD]).unwrap();
                 number += 1;
-                if number % 64 == 0 {
+                if number.is_multiple_of(64) {
                     taken.push(before.elapsed().as_secs_f64() * 1e6);
                     tokio::task::yield_now().await;
                 }

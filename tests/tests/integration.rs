@@ -5,6 +5,7 @@ mod it {
     mod admin;
     mod certificates;
     mod durability;
+    mod examples;
     mod first_light;
     mod hostile;
     mod house;

@@ -137,6 +137,9 @@ async fn wildcards_at_the_front_do_not_match_dollar_topics() {
     device.subscribe("#", 0).await;
     device.subscribe("+/x", 0).await;
     device.publish(Publish::new("$own/x", "hidden", 1)).await;
+    // Messages of one publisher keep their order: when the second is here, the first has gone by.
+    device.publish(Publish::new("seen/x", "marker", 1)).await;
+    assert_eq!(device.message().await.text(), "marker");
     device.ping().await;
     assert_eq!(device.pending(), []);
     device.subscribe("$own/#", 0).await;
