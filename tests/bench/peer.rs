@@ -49,6 +49,8 @@ pub(crate) fn setup() -> Setup {
         .policy("plugins.cedar", &shipped("plugins.cedar"))
         .policy("templates.yaml", &format!("{}\nbench: bench/{{rest...}}\n", shipped("templates.yaml")))
         .set("mqtt.max_connections_per_identity", json!(100_000))
+        .set("mqtt.max_sessions_per_identity", json!(100_000))
+        .set("mqtt.max_sessions", json!(200_000))
         .set("mqtt.max_connections", json!(100_000))
         .set("mqtt.max_connections_per_address", json!(100_000))
 }
@@ -91,7 +93,13 @@ impl Peer {
             file("server-key.pem"),
         );
         fs::write(&config, text).unwrap();
-        let child = Command::new("/usr/sbin/mosquitto").arg("-c").arg(&config).stdout(Stdio::null()).spawn().unwrap();
+        let child = Command::new("/usr/sbin/mosquitto")
+            .arg("-c")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         Self::other(child, address, folder, pki)
     }
 

@@ -237,6 +237,15 @@ async fn topics(task: &Value) -> Value {
     subscriber.subscribe("bench/topic/#", 0).await.unwrap();
     tokio::spawn(async move { while subscriber.read(|_, _| {}).await.is_ok() {} });
     let mut publisher = Client::connect(&target, "publisher", 1, None).await.unwrap();
+    // What a broker keeps of past messages, a ring or buffers, is full before the counting starts.
+    let frame =
+        causeway_tests::Publish::new("bench/topic/warm", vec![b'x'; 4096], 0).bytes(causeway_tests::Version::V311);
+    let batch = frame.repeat(16);
+    for _ in 0..2000 {
+        publisher.stream.write_all(&batch).await.unwrap();
+    }
+    round_trips(&mut publisher, |_| "bench/topic/warm".into(), 100).await;
+    hold("warm").await;
     let mut steps = Vec::new();
     for quarter in 0..4 {
         let steps_of = count / 4;
@@ -245,10 +254,15 @@ async fn topics(task: &Value) -> Value {
                 .await
                 .to_json(),
         );
-        println!("{}", json!({ "quarter": quarter }));
-        tokio::task::spawn_blocking(|| std::io::stdin().lock().read_line(&mut String::new())).await.unwrap().unwrap();
+        hold(&format!("quarter {}", quarter + 1)).await;
     }
     json!({ "steps": steps })
+}
+
+/// Says where it is and waits for the word to go on, so that the bench can look at the broker meanwhile.
+async fn hold(at: &str) {
+    println!("{}", json!({ "at": at }));
+    tokio::task::spawn_blocking(|| std::io::stdin().lock().read_line(&mut String::new())).await.unwrap().unwrap();
 }
 
 /// Connects with ever new client ids; says the time of each quarter's connections.
@@ -275,8 +289,7 @@ async fn ids(task: &Value) -> Value {
         }
         running.join_all().await;
         steps.push(json!({ "seconds": began.elapsed().as_secs_f64() }));
-        println!("{}", json!({ "quarter": quarter }));
-        tokio::task::spawn_blocking(|| std::io::stdin().lock().read_line(&mut String::new())).await.unwrap().unwrap();
+        hold(&format!("quarter {}", quarter + 1)).await;
     }
     json!({ "steps": steps })
 }
