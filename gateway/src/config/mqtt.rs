@@ -20,6 +20,8 @@ section! {
         handshake_timeout: Duration = Duration::from_secs(5) => restart, in Duration::from_millis(100)..=Duration::from_secs(60), hit "causeway_mqtt_connections_refused_total";
         /// Time from the end of the handshake to a whole CONNECT packet.
         connect_timeout: Duration = Duration::from_secs(5) => restart, in Duration::from_millis(100)..=Duration::from_secs(60), hit "causeway_mqtt_connects_refused_total";
+        /// Time for the rest of a packet once its first byte has arrived.
+        packet_timeout: Duration = Duration::from_secs(10) => restart, in Duration::from_millis(100)..=Duration::from_secs(600), hit "causeway_mqtt_packet_timeouts_total";
         /// Time for a peer to take what is written to it; then the connection is closed.
         write_timeout: Duration = Duration::from_secs(10) => restart, in Duration::from_millis(100)..=Duration::from_secs(600), hit "causeway_mqtt_write_timeouts_total";
         /// Largest MQTT packet in either direction, its header included.

@@ -91,6 +91,8 @@ struct Connection {
     /// A 3.1.1 publish that found no room.
     stalled: Option<Stalled>,
     last_read: Instant,
+    /// Since when the rest of a packet is awaited.
+    partial_since: Option<Instant>,
     /// When the output last got smaller, or was empty.
     last_write: Instant,
     /// TLS may still have something to write.
@@ -203,11 +205,11 @@ impl Connection {
     fn arm_timer(&mut self) {
         let now = Instant::now();
         let idle = self.agreed.idle_limit.map(|limit| self.last_read + limit);
-        let waiting = !self.output.is_empty() || !self.held.is_empty();
-        if !waiting {
+        let writing = !self.output.is_empty() || !self.held.is_empty();
+        if !writing {
             self.last_write = now;
         }
-        let tick = waiting.then(|| now + TICK);
+        let tick = (writing || self.partial_since.is_some()).then(|| now + TICK);
         let stalled = self.stalled.as_ref().map(|stalled| stalled.retry);
         let Some(wanted) = [idle, tick, stalled].into_iter().flatten().min() else { return };
         if wanted < self.timer.deadline() || self.timer.is_elapsed() {
@@ -228,6 +230,10 @@ impl Connection {
         if !self.output.is_empty() && now >= self.last_write + config.write_timeout {
             self.broker.metrics.write_timeouts.inc();
             return Err(End::Lost);
+        }
+        if self.partial_since.is_some_and(|since| now >= since + config.packet_timeout) {
+            self.broker.metrics.packet_timeouts.inc();
+            return Err(End::Said(Reason::ProtocolError));
         }
         if self.held.oldest().is_some_and(|since| now >= since + config.ack_timeout) {
             return Err(End::Said(Reason::ServerBusy));

@@ -49,6 +49,7 @@ metrics! {
     revoked_subscriptions: Counter = "causeway_mqtt_revoked_subscriptions", "Live subscriptions removed after a change of policies or attributes";
     unknown_packet_id: Counter = "causeway_mqtt_unknown_packet_ids", "Acknowledgements of packet ids that await none";
     malformed: Counter = "causeway_mqtt_malformed_packets", "Connections closed because of a malformed packet";
+    packet_timeouts: Counter = "causeway_mqtt_packet_timeouts", "Connections closed because a packet did not arrive whole in time";
     write_timeouts: Counter = "causeway_mqtt_write_timeouts", "Connections closed because the client did not read";
     wills: Counter = "causeway_mqtt_wills", "Wills that fired";
     sessions_expired: Counter = "causeway_mqtt_sessions_expired", "Sessions that ended by their expiry";

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::held::Held;
+use super::inbound::refusal;
 use super::{Agreed, Connection, FAR, io, outbound};
 use crate::devices::AdmitError;
 use crate::journal::Durable;
@@ -96,6 +97,7 @@ pub(super) async fn connect(accepted: Accepted, broker: Arc<Broker>) -> Option<C
                 loading: None,
                 stalled: None,
                 last_read: Instant::now(),
+                partial_since: None,
                 last_write: Instant::now(),
                 flushing: false,
                 timer: Box::pin(tokio::time::sleep(FAR)),
@@ -230,6 +232,7 @@ fn will(connect: &Connect, key: &SessionKey, principal: &Principal, broker: &Bro
     let resource = Resource::Topic(&will.topic);
     let decision = broker.policies.decide(&Request { principal, action: Action::Will, resource });
     if !decision.allowed {
+        broker.devices.refused(&key.device, refusal(broker, &will.topic, "will", &decision));
         let why = format!("{principal} may not leave a will on {}: {}", will.topic, decision.reason);
         return refuse(Reason::NotAuthorized, why);
     }

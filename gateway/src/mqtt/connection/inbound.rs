@@ -11,7 +11,7 @@ use super::{Connection, STALL_RETRY};
 use crate::config::OnDenied;
 use crate::devices::Refusal;
 use crate::journal::Position;
-use crate::mqtt::broker::PublishError;
+use crate::mqtt::broker::{Broker, PublishError};
 use crate::mqtt::delivery::Delivery;
 use crate::mqtt::permissions::Answer;
 use crate::mqtt::session::{Inner, Queued, Subscription};
@@ -30,6 +30,16 @@ pub(super) struct Stalled {
     until: Instant,
 }
 
+/// What `causeway device show` tells about a denial.
+pub(super) fn refusal(broker: &Broker, topic: &str, action: &str, decision: &Decision) -> Refusal {
+    Refusal {
+        at_ms: broker.clock.now_ms(),
+        topic: topic.to_owned(),
+        action: action.to_owned(),
+        reason: decision.reason.to_string(),
+    }
+}
+
 impl Connection {
     /// Whether the client may be read: it is not, while its replies or its stalled message wait.
     pub(super) fn may_read(&self) -> bool {
@@ -42,8 +52,14 @@ impl Connection {
     pub(super) fn process_input(&mut self) -> Result<(), End> {
         while !self.input.is_empty() && self.may_read() && self.broker.router.has_room() {
             match self.decoder.next(&mut self.input) {
-                Ok(Some(packet)) => self.handle(packet)?,
-                Ok(None) => break,
+                Ok(Some(packet)) => {
+                    self.partial_since = None;
+                    self.handle(packet)?;
+                }
+                Ok(None) => {
+                    self.partial_since.get_or_insert_with(Instant::now);
+                    break;
+                }
                 Err(error) => return Err(End::Malformed(error)),
             }
         }
@@ -190,13 +206,7 @@ impl Connection {
     pub(super) fn refused(&self, topic: &str, action: &'static str, decision: &Decision) {
         let device = &self.session.key.device;
         debug!(%device, topic, action, reason = %decision.reason, "refused");
-        let refusal = Refusal {
-            at_ms: self.broker.clock.now_ms(),
-            topic: topic.to_owned(),
-            action: action.to_owned(),
-            reason: decision.reason.to_string(),
-        };
-        self.broker.devices.refused(device, refusal);
+        self.broker.devices.refused(device, refusal(&self.broker, topic, action, decision));
     }
 
     fn on_puback(&mut self, id: u16) -> Result<(), End> {
