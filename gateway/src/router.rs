@@ -271,19 +271,15 @@ async fn read(shared: Arc<Shared>, index: usize, mut link: LinkRx, first: u64, d
                 }
                 turn = turn.wrapping_add(1);
                 let left = shared.last.load(Ordering::Acquire).saturating_sub(sequence);
-                if left == 0 || left == half || turn % DELIVERIES_PER_TURN == 0 {
+                if left == 0 || left == half || turn.is_multiple_of(DELIVERIES_PER_TURN) {
                     shared.room.notify_waiters();
                 }
-                if turn % DELIVERIES_PER_TURN == 0 {
+                if turn.is_multiple_of(DELIVERIES_PER_TURN) {
                     tokio::task::yield_now().await;
                 }
                 sequence += 1;
             }
-            Some(Notification::Unschedule) => {
-                if link.wake().await.is_err() {
-                    return;
-                }
-            }
+            Some(Notification::Unschedule) if link.wake().await.is_err() => return,
             _ => {}
         }
     }
@@ -310,9 +306,16 @@ struct Attachment {
 #[derive(Debug, Error)]
 enum AttachError {
     #[error("the router refused a link")]
-    Link(#[from] LinkError),
+    Link(#[source] Box<LinkError>),
     #[error("the router died while it was attached")]
     Died,
+}
+
+impl From<LinkError> for AttachError {
+    fn from(error: LinkError) -> Self {
+        // rumqttd's error carries the event that was not sent.
+        Self::Link(Box::new(error))
+    }
 }
 
 impl Attachment {

@@ -64,10 +64,10 @@ impl Writer {
         let _guard = FailOnExit(Arc::clone(&self.shared));
         while self.take() {
             while !self.waiting.is_empty() {
-                if let Err(error) = self.write() {
-                    if !self.recover_from(&error) {
-                        return;
-                    }
+                if let Err(error) = self.write()
+                    && !self.recover_from(&error)
+                {
+                    return;
                 }
             }
         }

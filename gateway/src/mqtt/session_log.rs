@@ -227,11 +227,10 @@ impl Replay {
         }
         let publisher = SessionKey { device: message.sender.clone(), client: message.client.clone() };
         let publisher = self.by_key.get(&publisher).copied();
-        if let Some(session) = publisher.filter(|_| message.packet_id != 0).and_then(|id| self.sessions.get_mut(&id)) {
-            if session.as_of.published < position {
-                session.as_of.published = position;
-                session.received.insert(message.packet_id, Some(position));
-            }
+        let own = publisher.filter(|_| message.packet_id != 0).and_then(|id| self.sessions.get_mut(&id));
+        if let Some(session) = own.filter(|session| session.as_of.published < position) {
+            session.as_of.published = position;
+            session.received.insert(message.packet_id, Some(position));
         }
         let sessions = &mut self.sessions;
         self.filters.matches(&message.topic, |id, subscription| {

@@ -343,7 +343,7 @@ impl Table {
     }
 
     fn remove(&mut self, session: &Arc<Session>) {
-        if !self.by_key.get(&session.key).is_some_and(|known| known.id == session.id) {
+        if self.by_key.get(&session.key).is_none_or(|known| known.id != session.id) {
             return;
         }
         self.by_key.remove(&session.key);

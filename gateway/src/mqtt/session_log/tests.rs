@@ -24,7 +24,7 @@ fn subscribed(filter: &str) -> Event {
 
 enum Record {
     Event(Event),
-    Message(Message),
+    Message(Box<Message>),
 }
 
 fn replay(records: impl IntoIterator<Item = (Position, Record)>, mut replay: Replay) -> Replay {
@@ -52,12 +52,12 @@ fn waiting(inner: &Inner) -> Vec<Position> {
 fn only_messages_after_the_subscription_wait() {
     let records = [
         (1, Record::Event(opened())),
-        (2, Record::Message(message("t/1", QoS::AtLeastOnce))),
+        (2, Record::Message(Box::new(message("t/1", QoS::AtLeastOnce)))),
         (3, Record::Event(subscribed("t/+"))),
-        (4, Record::Message(message("t/1", QoS::AtLeastOnce))),
-        (5, Record::Message(message("other", QoS::AtLeastOnce))),
+        (4, Record::Message(Box::new(message("t/1", QoS::AtLeastOnce)))),
+        (5, Record::Message(Box::new(message("other", QoS::AtLeastOnce)))),
         (6, Record::Event(Event::Unsubscribed(1, "t/+".to_owned()))),
-        (7, Record::Message(message("t/1", QoS::AtLeastOnce))),
+        (7, Record::Message(Box::new(message("t/1", QoS::AtLeastOnce)))),
     ];
     let (found, inner) = only(replay(records, Replay::default()));
     assert_eq!(found, key("a"));
@@ -70,7 +70,7 @@ fn a_message_that_two_filters_match_waits_once() {
         (1, Record::Event(opened())),
         (2, Record::Event(subscribed("t/+"))),
         (3, Record::Event(subscribed("t/#"))),
-        (4, Record::Message(message("t/1", QoS::ExactlyOnce))),
+        (4, Record::Message(Box::new(message("t/1", QoS::ExactlyOnce)))),
     ];
     assert_eq!(waiting(&only(replay(records, Replay::default())).1), [4]);
 }
@@ -80,9 +80,9 @@ fn handshakes_go_on_where_they_stood() {
     let records = [
         (1, Record::Event(opened())),
         (2, Record::Event(Event::Subscribed(1, "t".to_owned(), Options(2, false, false, Some(7))))),
-        (3, Record::Message(message("t", QoS::ExactlyOnce))),
-        (4, Record::Message(message("t", QoS::ExactlyOnce))),
-        (5, Record::Message(message("t", QoS::ExactlyOnce))),
+        (3, Record::Message(Box::new(message("t", QoS::ExactlyOnce)))),
+        (4, Record::Message(Box::new(message("t", QoS::ExactlyOnce)))),
+        (5, Record::Message(Box::new(message("t", QoS::ExactlyOnce)))),
         (6, Record::Event(Event::Sent(1, 3, 10, 2))),
         (7, Record::Event(Event::Sent(1, 4, 11, 2))),
         (8, Record::Event(Event::Released(1, 10))),
@@ -102,8 +102,8 @@ fn a_received_packet_id_is_known_until_it_is_released() {
         |id| Message { packet_id: id, sender: "d1".into(), client: "a".into(), ..message("t", QoS::ExactlyOnce) };
     let records = [
         (1, Record::Event(opened())),
-        (2, Record::Message(publish(5))),
-        (3, Record::Message(publish(6))),
+        (2, Record::Message(Box::new(publish(5)))),
+        (3, Record::Message(Box::new(publish(6)))),
         (4, Record::Event(Event::InboundReleased(1, 5))),
     ];
     let (_, inner) = only(replay(records, Replay::default()));
@@ -115,10 +115,10 @@ fn an_ended_session_is_gone_and_its_successor_begins_empty() {
     let records = [
         (1, Record::Event(opened())),
         (2, Record::Event(subscribed("#"))),
-        (3, Record::Message(message("t", QoS::AtLeastOnce))),
+        (3, Record::Message(Box::new(message("t", QoS::AtLeastOnce)))),
         (4, Record::Event(Event::Ended(1))),
         (5, Record::Event(Event::Opened(2, "d1".to_owned(), "a".to_owned(), 60))),
-        (6, Record::Message(message("t", QoS::AtLeastOnce))),
+        (6, Record::Message(Box::new(message("t", QoS::AtLeastOnce)))),
     ];
     let replay = replay(records, Replay::default());
     assert_eq!(replay.last_id, 2);
@@ -129,7 +129,7 @@ fn an_ended_session_is_gone_and_its_successor_begins_empty() {
 #[test]
 fn the_oldest_messages_beyond_the_bound_are_dropped_and_counted() {
     let mut records = vec![(1, Record::Event(opened())), (2, Record::Event(subscribed("#")))];
-    records.extend((3..8).map(|position| (position, Record::Message(message("t", QoS::AtLeastOnce)))));
+    records.extend((3..8).map(|position| (position, Record::Message(Box::new(message("t", QoS::AtLeastOnce))))));
     let (_, _, inner) = replay(records, Replay::default()).finish(0, 2).next().unwrap();
     assert_eq!(waiting(&inner), [6, 7]);
     assert_eq!(inner.dropped, 3);
@@ -152,7 +152,7 @@ fn record(kind: u8, number: u16, position: Position) -> Record {
     match kind {
         0 => Record::Event(subscribed(&format!("t/{}", number % 3))),
         1 => Record::Event(Event::Unsubscribed(1, format!("t/{}", number % 3))),
-        2 | 3 => Record::Message(message(&format!("t/{}", number % 3), QoS::ExactlyOnce)),
+        2 | 3 => Record::Message(Box::new(message(&format!("t/{}", number % 3), QoS::ExactlyOnce))),
         4 => Record::Event(Event::Sent(1, position.saturating_sub(at), u16::try_from(position).unwrap(), 2)),
         5 => Record::Event(Event::Released(1, number)),
         6 => Record::Event(Event::Acknowledged(1, number)),
