@@ -25,7 +25,8 @@ pub(crate) async fn run(cell: &Cell) -> Value {
     for n in 0..cell.publishers {
         let sender = sender.clone();
         let seconds = cell.seconds;
-        publishers.spawn(async move { publisher(n, rate, seconds, sender).await });
+        let turn = n as f64 / cell.publishers as f64;
+        publishers.spawn(async move { publisher(n, turn, rate, seconds, sender).await });
     }
     let mut histogram = Histogram::new();
     for one in publishers.join_all().await {
@@ -34,7 +35,8 @@ pub(crate) async fn run(cell: &Cell) -> Value {
     serde_json::json!({ "ack": histogram.to_json() })
 }
 
-async fn publisher(n: u64, rate: f64, seconds: f64, sender: mpsc::UnboundedSender<Record>) -> Histogram {
+async fn publisher(n: u64, turn: f64, rate: f64, seconds: f64, sender: mpsc::UnboundedSender<Record>) -> Histogram {
+    tokio::time::sleep(Duration::from_secs_f64(turn / rate)).await;
     let mut tick = tokio::time::interval(Duration::from_millis(1));
     let began = Instant::now();
     let mut done = 0_u64;

@@ -42,7 +42,14 @@ pub(crate) fn setup() -> Setup {
                 resource == Template::\"bench\");\n\
                 // The rows without TLS are for comparison: its clients may use the same topics.\n\
                 permit (principal is Unverified, action, resource);\n";
-    Setup::new(program("causeway").to_str().unwrap())
+    let mut setup = Setup::new(program("causeway").to_str().unwrap());
+    // `CAUSEWAY_BENCH_SET` tries another setting, as in `mqtt.max_inflight=1024`.
+    if let Ok(setting) = env::var("CAUSEWAY_BENCH_SET") {
+        let (key, value) = setting.split_once('=').expect("KEY=VALUE");
+        println!("Causeway runs with {key} = {value}.\n");
+        setup = setup.set(key, serde_json::from_str(value).unwrap_or_else(|_| value.into()));
+    }
+    setup
         .policy("open.cedar", open)
         .policy("devices.cedar", &shipped("devices.cedar"))
         .policy("operators.cedar", &shipped("operators.cedar"))

@@ -51,6 +51,9 @@ fn flat_out() {
         for qos in [0, 1] {
             for shape in SHAPES {
                 let mut cells = vec![transport(tls), qos.to_string(), shape.0.to_string()];
+                if !is_wanted(&cells.join(" ")) {
+                    continue;
+                }
                 let mut rates = Vec::new();
                 for kind in BROKERS {
                     if !brokers(tls).contains(&kind) {
@@ -88,6 +91,9 @@ fn fixed_load() {
         for qos in [0, 1] {
             for shape in SHAPES {
                 let mut cells = vec![transport(tls), qos.to_string(), shape.0.to_string()];
+                if !is_wanted(&cells.join(" ")) {
+                    continue;
+                }
                 for kind in BROKERS {
                     if !brokers(tls).contains(&kind) {
                         cells.push("no TLS".into());
@@ -102,6 +108,11 @@ fn fixed_load() {
         }
     }
     table.print();
+}
+
+/// `CAUSEWAY_BENCH_ONLY` picks rows, as in `CAUSEWAY_BENCH_ONLY="mTLS 1 50 to 1"`.
+fn is_wanted(row: &str) -> bool {
+    std::env::var("CAUSEWAY_BENCH_ONLY").map_or(true, |only| row.contains(&only))
 }
 
 fn transport(tls: bool) -> String {

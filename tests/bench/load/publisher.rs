@@ -79,6 +79,8 @@ pub(crate) struct Publisher {
     cell: Cell,
     run: Arc<Run>,
     frames: Frames,
+    /// Where in the interval between two messages this publisher begins, from 0 to 1.
+    turn: f64,
     sent_at: Vec<u64>,
     in_flight: usize,
     histogram: Histogram,
@@ -89,7 +91,8 @@ impl Publisher {
         let id = if matches!(cell.payload, Payload::Telemetry) { format!("vehicle-{n}") } else { format!("pub-{n}") };
         let client = Client::connect(target, &id, n, None).await.unwrap();
         let (cell, frames) = (cell.clone(), Frames::new(cell, n));
-        Self { client, cell, run, frames, sent_at: vec![0; 65_536], in_flight: 0, histogram: Histogram::new() }
+        let turn = n as f64 / cell.publishers as f64;
+        Self { client, cell, run, frames, turn, sent_at: vec![0; 65_536], in_flight: 0, histogram: Histogram::new() }
     }
 
     /// Publishes until the run stops, then awaits what is still to be acknowledged.
@@ -120,6 +123,8 @@ impl Publisher {
 
     /// A message is stamped with the time it was due, so that a blocked write counts against the broker.
     async fn paced(&mut self, rate: f64) -> io::Result<()> {
+        // Publishers take turns within one interval instead of all speaking at once.
+        tokio::time::sleep(Duration::from_secs_f64(self.turn / rate)).await;
         let start = Instant::now();
         let offset = self.run.now();
         let mut tick = tokio::time::interval(Duration::from_millis(1));
@@ -134,8 +139,9 @@ impl Publisher {
                     continue;
                 }
             }
+            // Message k is due k / rate after the start.
             let elapsed = start.elapsed().as_secs_f64();
-            let due = (elapsed * rate) as u64;
+            let due = (elapsed * rate) as u64 + 1;
             // A timer is late by up to a millisecond; only more than that is somebody's fault.
             let late = elapsed - done as f64 / rate > 0.003;
             while done < due {
