@@ -39,7 +39,7 @@ section! {
         /// QoS 1 and 2 messages that a client may have sent without our acknowledgement; told to MQTT 5 clients as "receive maximum".
         receive_maximum: u16 = 1_024 => restart, in 1..=65_535, hit "causeway_mqtt_malformed_packets_total";
         /// QoS 1 and 2 messages sent to a client that it has not acknowledged; the rest waits in its queue.
-        max_inflight: u16 = 256 => restart, in 1..=65_535;
+        max_inflight: u16 = 4_096 => restart, in 1..=65_535;
         /// MQTT 5 topic aliases that a client may use; `0` turns them off.
         topic_alias_maximum: u16 = 16 => restart, in 0..=1_024, hit "causeway_mqtt_malformed_packets_total";
         /// Subscriptions of one session; a further filter is refused with "quota exceeded".
