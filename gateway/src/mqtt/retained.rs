@@ -44,6 +44,8 @@ pub struct Retained {
 struct Inner {
     tree: TopicTree<Arc<Fanout>>,
     bytes: usize,
+    /// How many of them expire.
+    expiring: usize,
     /// What the store does not have yet: a message, or the end of one.
     dirty: HashMap<ByteString, Option<Arc<Fanout>>>,
 }
@@ -145,6 +147,9 @@ impl Retained {
     pub fn expire(&self, now_ms: u64) {
         let mut expired = Vec::new();
         let mut inner = self.lock();
+        if inner.expiring == 0 {
+            return;
+        }
         inner.tree.matching("#", |fanout| {
             if fanout.message.expires_ms().is_some_and(|expires| expires <= now_ms) {
                 expired.push(fanout.message.topic.clone());
@@ -224,6 +229,7 @@ impl Retained {
 impl Inner {
     fn keep(&mut self, message: &Message) {
         self.bytes += weight(message);
+        self.expiring += usize::from(message.expires_ms().is_some());
         // Copies: topic and payload may be slices of a large read buffer, which a kept slice would pin.
         let message = Message {
             topic: copy(&message.topic),
@@ -232,13 +238,18 @@ impl Inner {
         };
         let topic = message.topic.clone();
         if let Some(old) = self.tree.insert(&topic, Fanout::new(message, None)) {
-            self.bytes -= weight(&old.message);
+            self.removed(&old.message);
         }
+    }
+
+    fn removed(&mut self, old: &Message) {
+        self.bytes -= weight(old);
+        self.expiring -= usize::from(old.expires_ms().is_some());
     }
 
     fn forget(&mut self, topic: &str) {
         if let Some(old) = self.tree.remove(topic) {
-            self.bytes -= weight(&old.message);
+            self.removed(&old.message);
         }
     }
 }

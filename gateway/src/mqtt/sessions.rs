@@ -26,9 +26,9 @@ const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The bounds of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionLimits {
-    /// Sessions, with and without a connection.
+    /// Sessions that outlive their connection; how many others there are is bounded by the connections.
     pub sessions: usize,
-    /// Sessions of one device.
+    /// Such sessions of one device.
     pub per_device: usize,
     /// Filters of one session.
     pub subscriptions: usize,
@@ -50,6 +50,8 @@ pub struct Sessions {
 #[derive(Default)]
 struct Table {
     by_key: HashMap<SessionKey, Arc<Session>>,
+    /// Durable sessions, of all devices and of each.
+    durable: usize,
     per_device: HashMap<ByteString, usize>,
     last_id: u64,
     ended: Vec<u64>,
@@ -104,7 +106,7 @@ impl Sessions {
         for (id, key, inner) in replay.finish(now_ms, limits.queue.stored) {
             let filters: Vec<_> = inner.subscriptions.iter().map(|(f, s)| (f.clone(), *s)).collect();
             let session = Session::new(id, key, inner);
-            sessions.table().insert(session.clone());
+            sessions.table().insert(session.clone(), true);
             for (filter, subscription) in filters {
                 sessions.index(&session, &filter, subscription, true);
             }
@@ -156,19 +158,19 @@ impl Sessions {
 
     fn create(&self, key: SessionKey, expiry_s: u32) -> Result<Opened, OpenError> {
         let mut table = self.table();
+        let durable = expiry_s > 0;
         let device = table.per_device.get(&key.device).copied().unwrap_or(0);
-        if table.by_key.len() >= self.limits.sessions || device >= self.limits.per_device {
+        if durable && (table.durable >= self.limits.sessions || device >= self.limits.per_device) {
             return Err(OpenError::Full);
         }
         table.last_id += 1;
         let id = table.last_id;
-        let durable = expiry_s > 0;
         let mut inner = Inner { expiry_s, durable, ..Inner::default() };
         self.record(&mut inner, &Event::Opened(id, key.device.to_string(), key.client.to_string(), expiry_s))?;
         let session = Session::new(id, key, inner);
         // Nobody else has seen this session yet.
         let slot = session.slot.clone().try_lock_owned().map_err(|_| OpenError::Busy)?;
-        table.insert(session.clone());
+        table.insert(session.clone(), durable);
         Ok(Opened { session, present: false, slot, replaced: None })
     }
 
@@ -216,7 +218,7 @@ impl Sessions {
             self.unindex(session, &filter);
         }
         let mut table = self.table();
-        table.remove(session);
+        table.remove(session, durable);
         if durable {
             table.ended.push(session.id);
         }
@@ -336,17 +338,24 @@ impl Sessions {
 }
 
 impl Table {
-    fn insert(&mut self, session: Arc<Session>) {
-        *self.per_device.entry(session.key.device.clone()).or_default() += 1;
+    fn insert(&mut self, session: Arc<Session>, durable: bool) {
+        if durable {
+            self.durable += 1;
+            *self.per_device.entry(session.key.device.clone()).or_default() += 1;
+        }
         self.last_id = self.last_id.max(session.id);
         self.by_key.insert(session.key.clone(), session);
     }
 
-    fn remove(&mut self, session: &Arc<Session>) {
+    fn remove(&mut self, session: &Arc<Session>, durable: bool) {
         if self.by_key.get(&session.key).is_none_or(|known| known.id != session.id) {
             return;
         }
         self.by_key.remove(&session.key);
+        if !durable {
+            return;
+        }
+        self.durable -= 1;
         if let Some(count) = self.per_device.get_mut(&session.key.device) {
             *count -= 1;
             if *count == 0 {

@@ -133,7 +133,7 @@ impl Connection {
 
     /// Gives a permitted message to the broker and answers it.
     fn take(&mut self, message: Message, id: u16) -> Result<(), End> {
-        match self.broker.publish(&message) {
+        match self.publish(&message, id) {
             Ok(position) => {
                 self.acknowledge(message.qos, id, position, Reason::Success);
                 Ok(())
@@ -152,6 +152,20 @@ impl Connection {
                 Ok(())
             }
         }
+    }
+
+    /// Hands a message to the broker. A QoS 2 id becomes known under the same lock, so that no snapshot of the session
+    /// has the message behind it and the id not yet.
+    fn publish(&self, message: &Message, id: u16) -> Result<Option<Position>, PublishError> {
+        if message.qos != QoS::ExactlyOnce {
+            return self.broker.publish(message);
+        }
+        let mut inner = self.session.lock();
+        let position = self.broker.publish(message)?;
+        inner.received.insert(id, position);
+        inner.as_of.published = position.unwrap_or(inner.as_of.published);
+        inner.dirty = true;
+        Ok(position)
     }
 
     /// Tries the stalled message again; a client that had to wait too long is closed, so that it sends again.
@@ -174,10 +188,7 @@ impl Connection {
             QoS::AtLeastOnce => self.reply(position, Reply::PubAck(Ack { packet_id: id, reason }, None)),
             QoS::ExactlyOnce => {
                 if !reason.is_error() {
-                    let mut inner = self.session.lock();
-                    inner.received.insert(id, position);
-                    inner.as_of.published = position.unwrap_or(inner.as_of.published);
-                    inner.dirty = true;
+                    self.session.lock().received.entry(id).or_insert(position);
                 }
                 self.reply(position, Reply::PubRec(Ack { packet_id: id, reason }, None));
             }
