@@ -9,6 +9,7 @@ pub mod interest;
 pub mod listener;
 pub mod metrics;
 pub mod permissions;
+pub mod pressure;
 pub mod retained;
 pub mod review;
 pub mod session;

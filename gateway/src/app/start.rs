@@ -25,6 +25,7 @@ use crate::mqtt::broker::Broker;
 use crate::mqtt::interest::{DurableInterest, Interest, LiveInterest};
 use crate::mqtt::listener::{Admission, Listener, ListenerMetrics};
 use crate::mqtt::metrics::MqttMetrics;
+use crate::mqtt::pressure::Pressure;
 use crate::mqtt::retained::{self, Retained, RetainedMetrics};
 use crate::mqtt::session::QueueLimits;
 use crate::mqtt::sessions::{SessionLimits, Sessions};
@@ -68,6 +69,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
         sessions,
         retained,
         wills: Wills::default(),
+        pressure: Pressure::default(),
         policies: policies.clone(),
         devices: devices.clone(),
         interest: interest(&dispatch),

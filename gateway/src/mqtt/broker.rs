@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use causeway_core::message::{Message, QoS};
@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use super::delivery::Fanout;
 use super::interest::Interest;
 use super::metrics::MqttMetrics;
+use super::pressure::Pressure;
 use super::retained::{RetainError, Retained};
 use super::session::SessionKey;
 use super::sessions::Sessions;
@@ -46,6 +47,8 @@ pub struct Broker {
     pub retained: Arc<Retained>,
     /// The wills that wait.
     pub wills: Wills,
+    /// The topics whose receivers cannot keep up.
+    pub pressure: Pressure,
     /// Who may do what.
     pub policies: Policies,
     /// Who may connect.
@@ -161,10 +164,13 @@ impl Broker {
             }
         };
         let fanout = Fanout::new(message, (position != 0).then_some(position));
-        let (offered, dropped) = self.sessions.deliver(link, &fanout);
-        self.metrics.offered.inc_by(offered);
-        if dropped > 0 {
-            self.metrics.dropped_queue_full.inc_by(dropped);
+        let delivered = self.sessions.deliver(link, &fanout);
+        self.metrics.offered.inc_by(delivered.offered);
+        if delivered.dropped > 0 {
+            self.metrics.dropped_queue_full.inc_by(delivered.dropped);
+        }
+        if delivered.crowded {
+            self.pressure.raise(&fanout.message.topic, Instant::now());
         }
         if link == 0 {
             self.interest.offer(&fanout.message);

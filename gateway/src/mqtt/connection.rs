@@ -45,6 +45,8 @@ const LOAD_BATCH: usize = 64;
 const STALL_RETRY: Duration = Duration::from_millis(100);
 /// How often the deadlines of waiting output and replies are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a publisher pauses when receivers cannot keep up.
+const PAUSE: Duration = Duration::from_millis(1);
 /// The timer of a connection without a deadline.
 const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -90,6 +92,8 @@ struct Connection {
     loading: Option<tokio::task::JoinHandle<Vec<Option<Arc<Fanout>>>>>,
     /// A 3.1.1 publish that found no room.
     stalled: Option<Stalled>,
+    /// Until when the client is not read, because receivers of what it publishes cannot keep up.
+    paused_until: Option<Instant>,
     last_read: Instant,
     /// Since when the rest of a packet is awaited.
     partial_since: Option<Instant>,
@@ -211,7 +215,7 @@ impl Connection {
         }
         let tick = (writing || self.partial_since.is_some()).then(|| now + TICK);
         let stalled = self.stalled.as_ref().map(|stalled| stalled.retry);
-        let Some(wanted) = [idle, tick, stalled].into_iter().flatten().min() else { return };
+        let Some(wanted) = [idle, tick, stalled, self.paused_until].into_iter().flatten().min() else { return };
         if wanted < self.timer.deadline() || self.timer.is_elapsed() {
             self.timer.as_mut().reset(wanted);
         }
@@ -238,6 +242,7 @@ impl Connection {
         if self.held.oldest().is_some_and(|since| now >= since + config.ack_timeout) {
             return Err(End::Said(Reason::ServerBusy));
         }
+        self.paused_until.take_if(|until| now >= *until);
         // Nothing may be due for long: the next deadline sets the timer again.
         self.timer.as_mut().reset(now + FAR);
         self.retry_stalled(now)

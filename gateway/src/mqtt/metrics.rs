@@ -49,6 +49,7 @@ metrics! {
     revoked_subscriptions: Counter = "causeway_mqtt_revoked_subscriptions", "Live subscriptions removed after a change of policies or attributes";
     unknown_packet_id: Counter = "causeway_mqtt_unknown_packet_ids", "Acknowledgements of packet ids that await none";
     malformed: Counter = "causeway_mqtt_malformed_packets", "Connections closed because of a malformed packet";
+    pauses: Counter = "causeway_mqtt_publisher_pauses", "Short pauses of publishers whose receivers could not keep up";
     packet_timeouts: Counter = "causeway_mqtt_packet_timeouts", "Connections closed because a packet did not arrive whole in time";
     write_timeouts: Counter = "causeway_mqtt_write_timeouts", "Connections closed because the client did not read";
     wills: Counter = "causeway_mqtt_wills", "Wills that fired";

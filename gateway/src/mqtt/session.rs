@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use causeway_core::inflight::Inflight;
@@ -86,6 +87,7 @@ pub struct Inner {
     pub as_of: AsOf,
     /// The state has changed since its last snapshot.
     pub dirty: bool,
+    pub(super) progress: Progress,
     /// Messages it lost because its queue was full.
     pub dropped: u64,
 }
@@ -148,6 +150,42 @@ pub struct Live {
     pub version: Version,
 }
 
+/// Whether a queue moves.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    taken: u64,
+    /// What `taken` was when it last changed, and when that was seen.
+    seen: Option<(u64, Instant)>,
+}
+
+impl Progress {
+    /// Whether something was taken of late. Asked when the queue is crowded only, because it reads the clock.
+    fn is_recent(&mut self, now: Instant) -> bool {
+        match self.seen {
+            Some((taken, at)) if taken == self.taken => now.duration_since(at) < STILL,
+            _ => {
+                self.seen = Some((self.taken, now));
+                true
+            }
+        }
+    }
+}
+
+/// A queue of which nothing was taken for so long does not move.
+const STILL: Duration = Duration::from_millis(100);
+
+/// What became of a message that was offered to a session.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Offered {
+    /// A message was dropped for it, or it was.
+    pub dropped: bool,
+    /// The queue is crowded although it moves: publishers had better be slowed.
+    pub crowded: bool,
+}
+
+/// A queue is crowded when a part of it is full that leaves room for what is on its way.
+const CROWDED_PART: usize = 4;
+
 /// What somebody else wants of a session's connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Order {
@@ -200,20 +238,20 @@ impl Session {
         true
     }
 
-    /// Takes a message that one of its subscriptions matched; answers whether a message was dropped for it.
-    pub fn offer(&self, fanout: &Arc<Fanout>, subscription: &Subscription, limits: QueueLimits) -> bool {
+    /// Takes a message that one of its subscriptions matched.
+    pub fn offer(&self, fanout: &Arc<Fanout>, subscription: &Subscription, limits: QueueLimits) -> Offered {
         let message = &fanout.message;
         if subscription.no_local && message.client == self.key.client && message.sender == self.key.device {
-            return false;
+            return Offered::default();
         }
         let qos = subscription.qos.min(message.qos);
         let retain = message.retain && subscription.retain_as_published;
         let mut inner = self.lock();
         if inner.ended || (inner.live.is_none() && qos == QoS::AtMostOnce) {
-            return false;
+            return Offered::default();
         }
         if inner.merge(fanout, qos, retain, subscription.identifier) {
-            return false;
+            return Offered::default();
         }
         let identifiers = subscription.identifier.map(|identifier| Box::new(vec![identifier]));
         let delivery = Delivery { fanout: fanout.clone(), qos, retain, identifiers };
@@ -224,11 +262,13 @@ impl Session {
         let first = inner.queue.is_empty();
         let dropped = inner.push(delivery, limits);
         let wake = first && inner.live.is_some();
+        let crowded = inner.live.is_some() && inner.queue.len() > limits.messages / CROWDED_PART;
+        let crowded = crowded && inner.progress.is_recent(Instant::now());
         drop(inner);
         if wake {
             self.wake.notify_one();
         }
-        dropped
+        Offered { dropped, crowded }
     }
 
     /// Puts retained messages in front of the queue and wakes the connection.
@@ -288,6 +328,7 @@ impl Inner {
     /// Takes the oldest message of the queue.
     pub fn pop(&mut self) -> Option<Queued> {
         let queued = self.queue.pop_front()?;
+        self.progress.taken += 1;
         self.queue_bytes -= queued.bytes();
         if self.queue.is_empty() {
             // An idle session keeps no buffer.

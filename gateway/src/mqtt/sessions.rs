@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
 use super::delivery::Fanout;
-use super::session::{Inner, Order, QueueLimits, Session, SessionKey, Subscription};
+use super::session::{Inner, Offered, Order, QueueLimits, Session, SessionKey, Subscription};
 use super::session_log::{Event, Replay};
 use super::wire::Reason;
 use crate::journal::{AppendError, Journal, Kind, Position};
@@ -55,6 +55,17 @@ struct Table {
     per_device: HashMap<ByteString, usize>,
     last_id: u64,
     ended: Vec<u64>,
+}
+
+/// What became of a message at one delivery link.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delivered {
+    /// Subscriptions that matched.
+    pub offered: u64,
+    /// Messages that were dropped for want of room.
+    pub dropped: u64,
+    /// A receiver that keeps moving has a crowded queue.
+    pub crowded: bool,
 }
 
 /// A session that a filter reaches.
@@ -262,15 +273,18 @@ impl Sessions {
         Ok((true, position))
     }
 
-    /// Offers a message to the sessions of one delivery link; answers how many were offered it and how many dropped one.
-    pub fn deliver(&self, link: usize, fanout: &Arc<Fanout>) -> (u64, u64) {
-        let Some(trie) = self.links.get(link) else { return (0, 0) };
-        let (mut offered, mut dropped) = (0, 0);
+    /// Offers a message to the sessions of one delivery link.
+    pub fn deliver(&self, link: usize, fanout: &Arc<Fanout>) -> Delivered {
+        let mut delivered = Delivered::default();
+        let Some(trie) = self.links.get(link) else { return delivered };
         trie.read().unwrap_or_else(PoisonError::into_inner).matches(&fanout.message.topic, |_, subscriber| {
-            offered += 1;
-            dropped += u64::from(subscriber.session.offer(fanout, &subscriber.subscription, self.limits.queue));
+            let Offered { dropped, crowded } =
+                subscriber.session.offer(fanout, &subscriber.subscription, self.limits.queue);
+            delivered.offered += 1;
+            delivered.dropped += u64::from(dropped);
+            delivered.crowded |= crowded;
         });
-        (offered, dropped)
+        delivered
     }
 
     /// Every session, for status, review and checkpoints.

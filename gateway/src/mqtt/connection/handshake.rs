@@ -96,6 +96,7 @@ pub(super) async fn connect(accepted: Accepted, broker: Arc<Broker>) -> Option<C
                 resend: VecDeque::new(),
                 loading: None,
                 stalled: None,
+                paused_until: None,
                 last_read: Instant::now(),
                 partial_since: None,
                 last_write: Instant::now(),

@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::closing::End;
 use super::held::Waiting;
-use super::{Connection, STALL_RETRY};
+use super::{Connection, PAUSE, STALL_RETRY};
 use crate::config::OnDenied;
 use crate::devices::Refusal;
 use crate::journal::Position;
@@ -44,6 +44,7 @@ impl Connection {
     /// Whether the client may be read: it is not, while its replies or its stalled message wait.
     pub(super) fn may_read(&self) -> bool {
         self.stalled.is_none()
+            && self.paused_until.is_none()
             && self.held.len() < usize::from(self.broker.config.receive_maximum) * 2
             && self.output.len() < super::OUTPUT_HIGH * 2
     }
@@ -112,6 +113,13 @@ impl Connection {
         }
         if let Answer::Denied(decision) = self.permissions.publish(&self.broker.policies, &publish.topic) {
             return self.deny_publish(&publish, decision.as_deref());
+        }
+        if publish.qos != QoS::AtMostOnce {
+            let now = Instant::now();
+            if self.broker.pressure.is_high(&publish.topic, now.into_std()) {
+                self.broker.metrics.pauses.inc();
+                self.paused_until = Some(now + PAUSE);
+            }
         }
         let message = self.message(publish);
         self.take(message, id)

@@ -12,8 +12,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 
-/// What one read takes at most.
-const READ_BYTES: usize = 32 * 1024;
+/// What one read takes at most: little enough that many publishers and their receivers take fair turns.
+const READ_BYTES: usize = 8 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);

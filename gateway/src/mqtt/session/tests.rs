@@ -70,10 +70,10 @@ fn beyond_the_bytes_a_durable_session_waits_in_the_journal_and_another_one_drops
     let durable = session(true, true);
     let other = session(false, true);
     for position in [1, 2] {
-        assert!(!durable.offer(&fanout(900, QoS::AtLeastOnce, Some(position)), &QOS1, LIMITS));
+        assert!(!durable.offer(&fanout(900, QoS::AtLeastOnce, Some(position)), &QOS1, LIMITS).dropped);
     }
-    assert!(!other.offer(&fanout(900, QoS::AtLeastOnce, None), &QOS1, LIMITS));
-    assert!(other.offer(&fanout(900, QoS::AtLeastOnce, None), &QOS1, LIMITS));
+    assert!(!other.offer(&fanout(900, QoS::AtLeastOnce, None), &QOS1, LIMITS).dropped);
+    assert!(other.offer(&fanout(900, QoS::AtLeastOnce, None), &QOS1, LIMITS).dropped);
     assert_eq!(positions(&durable), [Some(1), Some(2)]);
     assert!(matches!(durable.lock().queue.back(), Some(Queued::Stored(2))));
     assert_eq!(other.lock().queue.len(), 1);
@@ -138,4 +138,19 @@ fn a_close_is_not_taken_back_by_a_review() {
     assert!(session.order(Order::Close(Reason::SessionTakenOver)));
     session.order(Order::Review);
     assert_eq!(session.lock().order, Some(Order::Close(Reason::SessionTakenOver)));
+}
+
+#[test]
+fn a_crowded_queue_counts_only_while_it_moves() {
+    let session = session(false, true);
+    let limits = QueueLimits { messages: 8, stored: 8, bytes: 1000 };
+    let offer = || session.offer(&fanout(1, QoS::AtLeastOnce, None), &QOS1, limits).crowded;
+    assert!(!offer() && !offer());
+    assert!(offer(), "three of eight is more than a quarter");
+    let now = Instant::now();
+    let mut inner = session.lock();
+    assert!(inner.progress.is_recent(now));
+    assert!(!inner.progress.is_recent(now + STILL * 2), "nothing was taken for long");
+    inner.pop();
+    assert!(inner.progress.is_recent(now + STILL * 3));
 }
