@@ -172,7 +172,7 @@ impl Progress {
 }
 
 /// A queue of which nothing was taken for so long does not move.
-const STILL: Duration = Duration::from_millis(100);
+const STILL: Duration = Duration::from_millis(500);
 
 /// What became of a message that was offered to a session.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
