@@ -11,6 +11,6 @@ section! {
         /// Messages on their way through the router; publishers wait for room.
         window_messages: usize = 4_096 => restart, in 16..=1_000_000, hit "causeway_router_window_waits_total";
         /// Bytes on their way through the router; publishers wait for room.
-        window_bytes: Size = Size::mib(32) => restart, in Size::mib(1)..=Size::gib(4), hit "causeway_router_window_waits_total";
+        window_bytes: Size = Size::mib(4) => restart, in Size::mib(1)..=Size::gib(4), hit "causeway_router_window_waits_total";
     }
 }
