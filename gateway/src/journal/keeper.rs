@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::disk::{Disk, SegmentFile};
+use super::recover::random_epoch;
 use super::segment::Segment;
 use super::shared::{Shared, Stall};
 use super::{compact, locked};
@@ -65,6 +66,9 @@ pub(super) fn wake(shared: &Shared) {
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
+    /// Tells this process's spares from the one that it found: that one becomes a segment under its old name, and a
+    /// new file of the same name would be the same file.
+    process: u64,
     spares_made: u64,
     not_before: Instant,
     /// What was used when the journal was last compacted.
@@ -73,7 +77,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, spares_made: 0, not_before: Instant::now(), compacted_at: 0 }
+        Self { shared, process: random_epoch().0, spares_made: 0, not_before: Instant::now(), compacted_at: 0 }
     }
 
     /// Works until the journal is shut down.
@@ -100,7 +104,7 @@ impl Keeper {
 
     fn spare_name(&mut self) -> String {
         self.spares_made += 1;
-        format!("{SPARE}{}{TEMPORARY}", self.spares_made)
+        format!("{SPARE}{:016x}-{}{TEMPORARY}", self.process, self.spares_made)
     }
 
     fn reuse_or_remove(&mut self, segment: Arc<Segment>) {

@@ -102,6 +102,7 @@ pub(super) fn open(disk: &dyn Disk, segment_bytes: u64, metrics: &JournalMetrics
     }
     let segments = without_superseded(disk, segments);
     join(&segments);
+    give_back(&segments, segment_bytes, metrics);
     if let Some(active) = segments.last() {
         find_end(active, &mut recovered, metrics)?;
     }
@@ -170,6 +171,17 @@ fn remove(disk: &dyn Disk, name: &str) {
 fn join(segments: &[Segment]) {
     for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
         segment.seal(next.header.after);
+    }
+}
+
+/// Cuts the segments that a killed process had prepared and not filled: what they do not hold must not count against
+/// budgets. The last segment is left as it is, because what stands behind its end tells how far positions are taken.
+fn give_back(segments: &[Segment], segment_bytes: u64, metrics: &JournalMetrics) {
+    for segment in segments.iter().rev().skip(1).filter(|segment| segment.size() >= segment_bytes) {
+        let cut = segment.learn(metrics).and_then(|()| segment.cut()).and_then(|()| segment.file.sync());
+        if let Err(error) = cut {
+            tracing::warn!(segment = %segment.name, %error, "an unused part of a journal segment could not be given back");
+        }
     }
 }
 

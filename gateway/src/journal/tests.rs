@@ -103,3 +103,25 @@ fn the_log_is_trimmed_behind_the_slowest_cursor() {
     assert_eq!(journal.get(501).unwrap().body, body(501));
     assert!(matches!(journal.reader(1).next(1, 1), Err(ReadError::Trimmed { resume }) if resume == first));
 }
+
+#[test]
+fn a_process_that_is_killed_again_and_again_loses_nothing_and_does_not_use_up_the_budget() {
+    let mut dir = tempfile::tempdir().unwrap();
+    for _ in 0..8 {
+        let (journal, _) = open(dir.path());
+        journal.cursor("slow", Some(0), NO_BUDGET, Overflow::Refuse);
+        put(&journal, body(1));
+        // What a kill leaves: the directory as it is while the process runs.
+        let image = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::write(image.path().join(entry.file_name()), std::fs::read(entry.path()).unwrap()).unwrap();
+        }
+        drop(journal);
+        dir = image;
+    }
+    let (journal, recovered) = open(dir.path());
+    assert_eq!(read_all(&journal, 1).len(), 8);
+    // One segment at most is as large as it was prepared.
+    assert!(recovered.bytes < small().segment_bytes.bytes() * 2, "{} bytes", recovered.bytes);
+}
