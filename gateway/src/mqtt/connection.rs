@@ -1,7 +1,7 @@
 //! One connection: reads packets, answers them, and sends what its session has waiting.
 //!
-//! One task, one loop over a closed set of events; no lock is held across an await. The phases: [`handshake`] opens the
-//! session, [`inbound`] handles what the client says, [`outbound`] fills the output, [`closing`] ends it all.
+//! One task, one loop over a closed set of events; no lock is held across an await. The phases: `handshake` opens the
+//! session, `inbound` handles what the client says, `outbound` fills the output, `closing` ends it all.
 
 mod closing;
 mod handshake;
