@@ -114,6 +114,12 @@ impl Router {
         self.shared.lock().publish(payload, &self.shared);
     }
 
+    /// The number of the newest message: what is published later has a higher one.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.shared.last.load(Ordering::Acquire)
+    }
+
     /// Whether the window takes more messages now.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -151,13 +157,13 @@ impl Router {
         }
     }
 
-    /// Keeps a router running until `shutdown`, and replaces it when it dies. `deliver` gets the link's index and the
-    /// encoded message; for each link it is called in the order of publishing, once per message.
+    /// Keeps a router running until `shutdown`, and replaces it when it dies. `deliver` gets the link's index, the
+    /// message's number and the encoded message; for each link it is called in the order of publishing, once per message.
     ///
     /// rumqttd has no stop: its thread ends when the last link to it is dropped.
     pub async fn run(
         self,
-        deliver: impl Fn(usize, Bytes) + Clone + Send + Sync + 'static,
+        deliver: impl Fn(usize, u64, Bytes) + Clone + Send + Sync + 'static,
         shutdown: CancellationToken,
     ) {
         while !shutdown.is_cancelled() {
@@ -252,7 +258,7 @@ fn push(link: &mut LinkTx, payload: Bytes) {
 }
 
 /// Hands a link's messages on until the router dies.
-async fn read(shared: Arc<Shared>, index: usize, mut link: LinkRx, first: u64, deliver: impl Fn(usize, Bytes)) {
+async fn read(shared: Arc<Shared>, index: usize, mut link: LinkRx, first: u64, deliver: impl Fn(usize, u64, Bytes)) {
     let Some(delivered) = shared.delivered.get(index) else { return };
     let mut sequence = first;
     let mut offset = None;
@@ -266,7 +272,7 @@ async fn read(shared: Arc<Shared>, index: usize, mut link: LinkRx, first: u64, d
                 offset = forward.cursor.map(|(_, offset)| offset);
                 // After a change of routers the window's older messages may have been delivered here already.
                 if sequence > delivered.load(Ordering::Relaxed) {
-                    deliver(index, forward.publish.payload);
+                    deliver(index, sequence, forward.publish.payload);
                     delivered.store(sequence, Ordering::Release);
                 }
                 turn = turn.wrapping_add(1);
@@ -365,7 +371,7 @@ mod tests {
         let (tx0, rx0) = mpsc::unbounded_channel();
         let (tx1, rx1) = mpsc::unbounded_channel();
         let shutdown = CancellationToken::new();
-        let deliver = move |link: usize, payload| {
+        let deliver = move |link: usize, _, payload| {
             let _ = [&tx0, &tx1][link].send(payload);
         };
         tokio::spawn(router.clone().run(deliver, shutdown.clone()));

@@ -82,7 +82,7 @@ async fn fixed_links(links: usize, publishers: usize, subscribers: usize) -> Fig
     let tries = Arc::new(tries);
     let shutdown = CancellationToken::new();
     let seen = delivered.clone();
-    let deliver = move |link: usize, payload: Bytes| {
+    let deliver = move |link: usize, _: u64, payload: Bytes| {
         // The topic's length and the topic come first, as in an encoded message.
         let topic = std::str::from_utf8(&payload[1..1 + payload[0] as usize]).unwrap();
         tries[link].matches(topic, |subscriber, ()| {
@@ -200,7 +200,7 @@ async fn memory_fixed(clients: usize) -> u64 {
     let router =
         Router::new(Limits { links: 1, window_messages: 4096, window_bytes: 4 << 20 }, RouterMetrics::default());
     let shutdown = CancellationToken::new();
-    tokio::spawn(router.clone().run(|_, _| {}, shutdown.clone()));
+    tokio::spawn(router.clone().run(|_, _, _| {}, shutdown.clone()));
     router.publish(Bytes::new());
     router.drained().await;
     let before = resident();

@@ -315,7 +315,7 @@ fn topic_of(body: &bytes::Bytes) -> Option<bytestring::ByteString> {
 fn work(broker: &Arc<Broker>, store: &Store, cursors: Cursors, tasks: &Tasks) {
     let parts = &tasks.parts;
     let deliver = broker.clone();
-    let deliver = move |link: usize, payload: bytes::Bytes| deliver.deliver(link, payload);
+    let deliver = move |link: usize, number: u64, payload: bytes::Bytes| deliver.deliver(link, number, payload);
     tasks.live.spawn(broker.router.clone().run(deliver, tasks.router.clone()));
     let background = &tasks.background;
     background.spawn(broker.clone().run_wills(parts.clone()));

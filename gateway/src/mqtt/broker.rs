@@ -154,7 +154,7 @@ impl Broker {
     }
 
     /// A message has come through the router: hands it to one delivery link's sessions and to the live bindings.
-    pub fn deliver(&self, link: usize, mut payload: Bytes) {
+    pub fn deliver(&self, link: usize, number: u64, mut payload: Bytes) {
         let position = if payload.len() >= PREFIX { payload.get_u64_le() } else { 0 };
         let message = match Message::decode(&payload) {
             Ok(message) => message,
@@ -164,7 +164,7 @@ impl Broker {
             }
         };
         let fanout = Fanout::new(message, (position != 0).then_some(position));
-        let delivered = self.sessions.deliver(link, &fanout);
+        let delivered = self.sessions.deliver(link, number, &fanout);
         self.metrics.offered.inc_by(delivered.offered);
         if delivered.dropped > 0 {
             self.metrics.dropped_queue_full.inc_by(delivered.dropped);

@@ -42,6 +42,8 @@ pub struct Subscription {
     pub identifier: Option<u32>,
     /// Messages up to this journal position were published before the subscription.
     pub since: Position,
+    /// Messages up to this number of the live path were, too; numbers begin again with each process.
+    pub after: u64,
 }
 
 /// A session; its table holds it, its connection serves it.

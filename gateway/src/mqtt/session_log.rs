@@ -68,7 +68,7 @@ impl Options {
     fn since(self, since: Position) -> Subscription {
         let Self(qos, no_local, retain_as_published, identifier) = self;
         let qos = QoS::from_bits(qos).unwrap_or_default();
-        Subscription { qos, no_local, retain_as_published, identifier, since }
+        Subscription { qos, no_local, retain_as_published, identifier, since, after: 0 }
     }
 }
 

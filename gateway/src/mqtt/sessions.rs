@@ -274,10 +274,14 @@ impl Sessions {
     }
 
     /// Offers a message to the sessions of one delivery link.
-    pub fn deliver(&self, link: usize, fanout: &Arc<Fanout>) -> Delivered {
+    pub fn deliver(&self, link: usize, number: u64, fanout: &Arc<Fanout>) -> Delivered {
         let mut delivered = Delivered::default();
         let Some(trie) = self.links.get(link) else { return delivered };
         trie.read().unwrap_or_else(PoisonError::into_inner).matches(&fanout.message.topic, |_, subscriber| {
+            // What was published before the subscription is not for it, although it comes through only now.
+            if number <= subscriber.subscription.after {
+                return;
+            }
             let Offered { dropped, crowded } =
                 subscriber.session.offer(fanout, &subscriber.subscription, self.limits.queue);
             delivered.offered += 1;

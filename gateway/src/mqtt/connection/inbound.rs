@@ -334,6 +334,7 @@ impl Connection {
             retain_as_published: wanted.retain_as_published,
             identifier,
             since: 0,
+            after: self.broker.router.last(),
         };
         let subscribed = self.broker.sessions.subscribe(&self.session, &filter, subscription);
         let (replaced, position) = subscribed.map_err(|_| Reason::UnspecifiedError)?;

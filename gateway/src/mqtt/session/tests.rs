@@ -24,11 +24,17 @@ fn fanout(payload: usize, qos: QoS, position: Option<Position>) -> Arc<Fanout> {
 }
 
 fn subscription(qos: QoS, identifier: Option<u32>) -> Subscription {
-    Subscription { qos, no_local: false, retain_as_published: false, identifier, since: 0 }
+    Subscription { qos, no_local: false, retain_as_published: false, identifier, since: 0, after: 0 }
 }
 
-const QOS1: Subscription =
-    Subscription { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, identifier: None, since: 0 };
+const QOS1: Subscription = Subscription {
+    qos: QoS::AtLeastOnce,
+    no_local: false,
+    retain_as_published: false,
+    identifier: None,
+    since: 0,
+    after: 0,
+};
 
 fn positions(session: &Session) -> Vec<Option<Position>> {
     session.lock().queue.iter().map(Queued::position).collect()
