@@ -1,5 +1,8 @@
 //! The journal on a real directory: what a consumer, an operator and a restart see of it.
 
+mod damage;
+mod power_cut;
+
 use std::time::Instant;
 
 use super::*;
