@@ -526,7 +526,7 @@ fn survives_all(lie: Lie, seeds: u64) -> Result<u64, String> {
             let context = |error| format!("operation {at}, seed {seed}: {error}");
             let mut later = 0..0;
             let second = survives(state.crash(seed), promise, &mut later, 1).map_err(context)?;
-            if seed % 2 == 0 {
+            if seed.is_multiple_of(2) {
                 let context = |error| format!("operation {at}, seed {seed}, second crash: {error}");
                 survives(second.crash(!seed), promise, &mut later, 2).map_err(context)?;
                 points += 1;
