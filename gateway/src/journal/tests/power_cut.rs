@@ -414,6 +414,15 @@ pub(super) fn open_double(disk: &Arc<Double>) -> (Journal, Recovered) {
     Journal::open_on(disk, &tiny(), JournalMetrics::default(), clock).unwrap()
 }
 
+/// Waits until the keeper has prepared a segment and synced it.
+fn await_spare(disk: &Double) {
+    eventually("the next segment is prepared", || {
+        let inner = locked(&disk.inner);
+        let mut spares = inner.state.names.iter().filter(|(name, _)| name.starts_with("spare"));
+        spares.any(|(_, node)| inner.state.nodes[*node].synced.len() == 8192)
+    });
+}
+
 /// The body of the record that the `life`th process has appended at `position`.
 fn lived(life: u64, position: Position) -> Bytes {
     let mut dice = Dice::new(position << 8 | life);
@@ -555,11 +564,10 @@ fn the_check_finds_what_is_lost_on_a_disk_that_does_not_sync_its_names() {
 
 #[test]
 fn a_spare_that_an_earlier_process_left_is_not_prepared_again_while_it_becomes_a_segment() {
-    let mut state = State::default();
-    state.apply(&Operation::Name(Naming::Create("spare-1.tmp".to_owned(), 0)));
-    state.edit("spare-1.tmp", |content| content.resize(8192, 0));
-    state.apply(&Operation::SyncNames);
-    let disk = Double::new(state);
+    let earlier = Double::new(State::default());
+    let (_earlier, _) = open_double(&earlier);
+    await_spare(&earlier);
+    let disk = Double::new(earlier.state());
     locked(&disk.inner).slow_naming = true;
     let (journal, _) = open_double(&disk);
     assert_eq!(put(&journal, lived(0, 1)), 1);
@@ -607,12 +615,7 @@ fn a_sync_that_fails_publishes_nothing_until_the_records_are_on_disk_elsewhere()
         let disk = Double::new(State::default());
         let (journal, _) = open_double(&disk);
         (1..=10).for_each(|n| assert_eq!(put(&journal, lived(0, n)), n));
-        eventually("the next segment is prepared", || {
-            disk.state()
-                .names()
-                .iter()
-                .any(|name| name.starts_with("spare") && disk.state().content(name).len() == 8192)
-        });
+        await_spare(&disk);
         let mut durable = journal.durable();
         durable.mark_unchanged();
         disk.fail_syncs(1);
