@@ -58,7 +58,7 @@ section! {
         bytes: Size = Size::mib(256) => restart, in Size::mib(1)..=Size::gib(1 << 14), hit "causeway_mqtt_no_room_total";
         /// Age of the oldest message that waits for it.
         age: Duration = Duration::from_secs(7 * 86_400) => restart, in Duration::from_secs(1)..=Duration::from_secs(3_650 * 86_400), hit "causeway_mqtt_no_room_total";
-        /// What happens beyond either: `refuse` new messages for this binding, or `drop-oldest`, or `park` the binding.
+        /// What happens beyond either: `refuse` new messages for this binding, or `drop-oldest`, or `park` the oldest as dead letters.
         overflow: Overflow = Overflow::Refuse => restart;
     }
 }
@@ -88,7 +88,7 @@ choice! {
         Refuse = "refuse",
         /// Its oldest messages are skipped and counted.
         DropOldest = "drop-oldest",
-        /// It is stopped until an operator acts.
+        /// Its oldest messages become dead letters.
         Park = "park",
     }
 }

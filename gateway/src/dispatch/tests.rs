@@ -280,10 +280,13 @@ async fn a_backlog_beyond_the_budget_of_a_parked_binding_becomes_dead_letters() 
     let binding = BindingConfig { budget, ..calling(ground.plugin("broken.wasm", "(unreachable)")) };
     let dispatch = ground.start(binding).await;
     for _ in 0..40 {
+        ground.append(&message("d1", "small")).await;
+    }
+    until("parked", async || matches!(dispatch.status()[0].state, State::Parked(_))).await;
+    for _ in 0..40 {
         ground.append(&message("d1", vec![b'x'; 64 << 10])).await;
     }
     until("overflow", async || ground.letters().await.iter().any(|letter| letter.kind == "overflow")).await;
-    assert!(matches!(dispatch.status()[0].state, State::Parked(_)));
     assert!(!dispatch.bindings()[0].over_budget(), "only `refuse` holds publishers back");
 }
 
