@@ -30,6 +30,8 @@ const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 /// Deliveries between two chances for other tasks of this worker thread.
 const DELIVERIES_PER_TURN: u32 = 128;
+/// For tests with the real binary: how many messages each router lives. Debug builds only.
+const LIFE: &str = "CAUSEWAY_ROUTER_LIVES";
 
 /// The bounds of the live path.
 #[derive(Clone, Debug)]
@@ -80,6 +82,8 @@ struct Shared {
     /// For each delivery link the sequence number of the last message that it has handled.
     delivered: Vec<AtomicU64>,
     room: Notify,
+    /// The router dies with every so many messages: [`LIFE`].
+    life: Option<u64>,
 }
 
 /// The publishing side. Sequence numbers start at 1 and number the messages in the order of `publish` calls.
@@ -98,8 +102,9 @@ impl Router {
     pub fn new(limits: Limits, metrics: RouterMetrics) -> Self {
         let delivered = (0..limits.links.max(1)).map(|_| AtomicU64::new(0)).collect();
         let ingest = Mutex::new(Ingest { link: None, first: 1, window: VecDeque::new(), bytes: 0 });
-        let last = AtomicU64::new(0);
-        Self { shared: Arc::new(Shared { limits, metrics, ingest, last, delivered, room: Notify::new() }) }
+        let (last, room) = (AtomicU64::new(0), Notify::new());
+        let life = std::env::var(LIFE).ok().filter(|_| cfg!(debug_assertions)).and_then(|life| life.parse().ok());
+        Self { shared: Arc::new(Shared { limits, metrics, ingest, last, delivered, room, life }) }
     }
 
     /// The number of delivery links.
@@ -201,9 +206,10 @@ impl Router {
         ingest.trim(&self.shared);
         let first = ingest.first;
         for payload in &ingest.window {
-            push(&mut link, payload.clone());
+            push(&mut link, TOPIC, payload.clone());
         }
-        if !ingest.window.is_empty() {
+        // What came while the first router started has met no death.
+        if self.shared.metrics.restarts.get() > 0 && !ingest.window.is_empty() {
             info!(messages = ingest.window.len(), "messages in flight go through the new router");
         }
         ingest.link = Some(link);
@@ -227,9 +233,13 @@ impl Ingest {
         self.trim(shared);
         self.bytes += payload.len();
         self.window.push_back(payload.clone());
-        shared.last.store(self.first + self.window.len() as u64 - 1, Ordering::Release);
+        let last = self.first + self.window.len() as u64 - 1;
+        shared.last.store(last, Ordering::Release);
         if let Some(link) = &mut self.link {
-            push(link, payload);
+            push(link, TOPIC, payload);
+            if shared.life.is_some_and(|life| last.is_multiple_of(life)) {
+                poison(link);
+            }
         }
     }
 
@@ -244,17 +254,23 @@ impl Ingest {
 }
 
 /// Hands one message to the router. A router that is gone is noticed by the delivery links; the window has the message.
-fn push(link: &mut LinkTx, payload: Bytes) {
+fn push(link: &mut LinkTx, topic: &'static str, payload: Bytes) {
     {
         let mut buffer = link.buffer();
         if !buffer.is_empty() {
             // The router has been told of this buffer and has not emptied it yet: it will find this message too.
-            let publish = Publish::new(Bytes::from_static(TOPIC.as_bytes()), payload, false);
+            let publish = Publish::new(Bytes::from_static(topic.as_bytes()), payload, false);
             buffer.push_back(Packet::Publish(publish, None));
             return;
         }
     }
-    let _ = link.publish(TOPIC, payload);
+    let _ = link.publish(topic, payload);
+}
+
+/// The input that panics rumqttd's thread, which slices a topic behind its first byte. It cannot come from a client,
+/// because topics never go there.
+fn poison(link: &mut LinkTx) {
+    push(link, "\u{e9}/x", Bytes::new());
 }
 
 /// Hands a link's messages on until the router dies.
@@ -354,111 +370,4 @@ fn config(limits: &Limits) -> RouterConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::sync::mpsc;
-
-    const LIMITS: Limits = Limits { links: 2, window_messages: 64, window_bytes: 1 << 20 };
-
-    struct Running {
-        router: Router,
-        delivered: [mpsc::UnboundedReceiver<Bytes>; 2],
-        shutdown: CancellationToken,
-    }
-
-    fn start() -> Running {
-        let router = Router::new(LIMITS, RouterMetrics::default());
-        let (tx0, rx0) = mpsc::unbounded_channel();
-        let (tx1, rx1) = mpsc::unbounded_channel();
-        let shutdown = CancellationToken::new();
-        let deliver = move |link: usize, _, payload| {
-            let _ = [&tx0, &tx1][link].send(payload);
-        };
-        tokio::spawn(router.clone().run(deliver, shutdown.clone()));
-        Running { router, delivered: [rx0, rx1], shutdown }
-    }
-
-    impl Running {
-        async fn publish(&self, range: std::ops::Range<u32>) {
-            for number in range {
-                self.router.room().await;
-                self.router.publish(Bytes::copy_from_slice(&number.to_be_bytes()));
-            }
-        }
-
-        async fn expect(&mut self, range: std::ops::Range<u32>) {
-            for number in range {
-                for link in &mut self.delivered {
-                    let payload = tokio::time::timeout(Duration::from_secs(10), link.recv()).await.unwrap().unwrap();
-                    assert_eq!(payload[..], number.to_be_bytes());
-                }
-            }
-        }
-
-        /// The input that panics rumqttd's thread; it cannot come from a client, because topics never go there.
-        async fn kill(&self) {
-            let restarts = self.router.shared.metrics.restarts.get();
-            self.router.shared.lock().link.as_mut().unwrap().publish("\u{e9}/x", "").unwrap();
-            tokio::time::timeout(Duration::from_secs(1), async {
-                while self.router.shared.metrics.restarts.get() == restarts {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            })
-            .await
-            .unwrap();
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn every_link_gets_every_message_once_and_in_order() {
-        let mut running = start();
-        let publisher = running.publish(0..5000);
-        publisher.await;
-        running.expect(0..5000).await;
-        tokio::time::timeout(Duration::from_secs(1), running.router.drained()).await.unwrap();
-        assert_eq!(running.router.shared.metrics.lost.get(), 0);
-        running.shutdown.cancel();
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_killed_router_is_replaced_within_a_second_and_loses_nothing() {
-        let mut running = start();
-        running.publish(0..10).await;
-        running.expect(0..10).await;
-        for round in 1..4 {
-            running.kill().await;
-            running.publish(round * 10..round * 10 + 10).await;
-            running.expect(round * 10..round * 10 + 10).await;
-        }
-        running.shutdown.cancel();
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn messages_in_flight_at_the_death_are_delivered_once() {
-        let mut running = start();
-        running.publish(0..1).await;
-        running.expect(0..1).await;
-        {
-            let mut ingest = running.router.shared.lock();
-            // The poison goes first, so that the router dies with all of these in its buffer.
-            ingest.link.as_mut().unwrap().publish("\u{e9}/x", "").unwrap();
-            for number in 1..50u32 {
-                ingest.publish(Bytes::copy_from_slice(&number.to_be_bytes()), &running.router.shared);
-            }
-        }
-        running.expect(1..50).await;
-        running.publish(50..60).await;
-        running.expect(50..60).await;
-        running.shutdown.cancel();
-    }
-
-    #[tokio::test]
-    async fn without_a_router_the_window_fills_and_refuses() {
-        let router = Router::new(LIMITS, RouterMetrics::default());
-        for _ in 0..LIMITS.window_messages {
-            assert!(router.has_room());
-            router.publish(Bytes::new());
-        }
-        assert!(!router.has_room());
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What a gateway is started with.
 pub struct Setup {
@@ -290,6 +291,17 @@ impl Gateway {
         assert!(output.status.success(), "causeway {arguments:?} ended with {}: {said}", output.status);
         serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("causeway {arguments:?} printed no JSON: {error}"))
+    }
+
+    /// The value of a metric without labels, as machines that watch read it.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let mut stream = tokio::net::TcpStream::connect(self.address(9464)).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        wait::soon("the metrics", stream.read_to_string(&mut answer)).await.unwrap();
+        let mut lines = answer.lines().filter_map(|line| line.split_once(' '));
+        let value = lines.find(|(of, _)| of.split('{').next() == Some(name)).map(|(_, value)| value);
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{answer}"))
     }
 
     /// What the process has written since the first start.

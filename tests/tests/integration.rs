@@ -13,6 +13,7 @@ mod it {
     mod qos;
     mod real_clients;
     mod retained;
+    mod router_death;
     mod sessions;
     mod v5;
     mod wills;
