@@ -18,6 +18,7 @@ mod readers;
 pub mod retained;
 pub mod retention;
 pub mod sessions;
+pub mod state;
 mod writer;
 
 use std::path::{Path, PathBuf};

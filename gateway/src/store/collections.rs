@@ -5,8 +5,12 @@
 //! columns picked out of it. Rows are keyed by the journal position and output index they came from, so that a
 //! replay changes nothing.
 
+mod collection;
 mod declaration;
+mod get;
 mod insert;
+mod meet;
+mod merge;
 mod query;
 mod row;
 mod time;
@@ -15,8 +19,11 @@ mod trim;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use thiserror::Error;
 
-pub use declaration::{Collection, Column, ColumnKind, Declaration, DeclarationError, Kind, Retention};
+pub use collection::Collection;
+pub use declaration::{Column, ColumnKind, Declaration, DeclarationError, Kind, Retention};
+pub use get::{get, get_after};
 pub use insert::{Inserted, insert};
+pub use merge::merge;
 pub use query::{Query, QueryError, Record, query};
 pub use row::{Row, RowError, Source};
 pub use trim::{Keep, Trimmed, trim};

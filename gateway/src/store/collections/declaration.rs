@@ -1,8 +1,6 @@
-//! What a plugin declares about a collection, and the checked form of it.
+//! What is declared about a collection, and what can be wrong with it.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -56,6 +54,12 @@ pub enum Kind {
         key: Vec<String>,
         /// The column that says which of two rows is newer; of equal ones the later message wins.
         newest_by: String,
+    },
+    /// One document per key, into which each row is merged (RFC 7396): several writers keep their members, and a row
+    /// carries only what changes. Keys are not scoped to the sender, as those of `upsert`.
+    Merge {
+        /// The key columns.
+        key: Vec<String>,
     },
 }
 
@@ -129,7 +133,10 @@ pub enum DeclarationError {
         /// How many it may have.
         limit: usize,
     },
-    /// An upsert without a key, or an index without columns.
+    /// A column that a patch need not carry.
+    #[error("column `{0}` cannot be required: rows of a `merge` collection carry only what changes")]
+    Partial(String),
+    /// No key, or an index without columns.
     #[error("a key or an index needs at least one column")]
     Empty,
     /// Stored in a format of another version.
@@ -140,28 +147,18 @@ pub enum DeclarationError {
     Json(#[from] serde_json::Error),
 }
 
-/// A checked declaration; clones share it.
-#[derive(Clone, Debug)]
-pub struct Collection {
-    parts: Arc<Parts>,
-}
-
-#[derive(Debug)]
-struct Parts {
-    declaration: Declaration,
-    /// The table's name, quoted.
-    table: String,
-    insert: String,
-    find: String,
-    update: String,
-    key: Vec<usize>,
-    newest_by: Option<usize>,
-}
-
 impl Declaration {
     /// Whether rows of both declarations have the same shape and meet in the same way.
     pub(super) fn same_rows(&self, other: &Self) -> bool {
         (&self.name, &self.kind, &self.columns) == (&other.name, &other.kind, &other.columns)
+    }
+
+    /// The key columns; none for an append collection.
+    pub(super) fn key(&self) -> &[String] {
+        match &self.kind {
+            Kind::Append { .. } => &[],
+            Kind::Upsert { key, .. } | Kind::Merge { key } => key,
+        }
     }
 
     pub(super) fn encode(&self) -> String {
@@ -174,7 +171,7 @@ impl Declaration {
         Ok(serde_json::from_str(json)?)
     }
 
-    fn check(&self) -> Result<(), DeclarationError> {
+    pub(super) fn check(&self) -> Result<(), DeclarationError> {
         check_name(&self.name)?;
         if self.columns.len() > MAX_COLUMNS {
             return Err(DeclarationError::TooMany { what: "columns", limit: MAX_COLUMNS });
@@ -205,6 +202,13 @@ impl Declaration {
                 lists.push(key);
                 times.push(newest_by);
             }
+            Kind::Merge { key } => {
+                lists.push(key);
+                let partial = |column: &&Column| column.required && !key.contains(&column.name);
+                if let Some(column) = self.columns.iter().find(partial) {
+                    return Err(DeclarationError::Partial(column.name.clone()));
+                }
+            }
         }
         for list in lists {
             if list.is_empty() {
@@ -222,7 +226,7 @@ impl Declaration {
         Ok(())
     }
 
-    fn column(&self, name: &str) -> Result<usize, DeclarationError> {
+    pub(super) fn column(&self, name: &str) -> Result<usize, DeclarationError> {
         self.columns
             .iter()
             .position(|column| column.name == name)
@@ -230,164 +234,8 @@ impl Declaration {
     }
 }
 
-impl Collection {
-    /// Checks a declaration.
-    pub fn new(declaration: Declaration) -> Result<Self, DeclarationError> {
-        declaration.check()?;
-        let (key, newest_by) = match &declaration.kind {
-            Kind::Append { .. } => (Vec::new(), None),
-            Kind::Upsert { key, newest_by } => {
-                let key = key.iter().map(|name| declaration.column(name)).collect::<Result<_, _>>()?;
-                (key, Some(declaration.column(newest_by)?))
-            }
-        };
-        let table = format!("\"collection_{}\"", declaration.name);
-        let parts = Parts {
-            insert: insert_sql(&table, &declaration),
-            find: find_sql(&table, &declaration),
-            update: update_sql(&table, &declaration),
-            table,
-            key,
-            newest_by,
-            declaration,
-        };
-        Ok(Self { parts: Arc::new(parts) })
-    }
-
-    /// The declaration.
-    #[must_use]
-    pub fn declaration(&self) -> &Declaration {
-        &self.parts.declaration
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.parts.declaration.name
-    }
-
-    /// Places of the key columns; empty for an append collection.
-    pub(super) fn key(&self) -> &[usize] {
-        &self.parts.key
-    }
-
-    /// Place of the newest-by column; `None` for an append collection.
-    pub(super) fn newest_by(&self) -> Option<usize> {
-        self.parts.newest_by
-    }
-
-    pub(super) fn table(&self) -> &str {
-        &self.parts.table
-    }
-
-    pub(super) fn insert_sql(&self) -> &str {
-        &self.parts.insert
-    }
-
-    pub(super) fn find_sql(&self) -> &str {
-        &self.parts.find
-    }
-
-    pub(super) fn update_sql(&self) -> &str {
-        &self.parts.update
-    }
-
-    /// The column by which rows are ordered in time.
-    pub(super) fn time_column(&self) -> &str {
-        self.declaration().time.as_deref().unwrap_or("_received")
-    }
-
-    /// The table and its indexes, each made unless it is there.
-    pub(super) fn create_sql(&self) -> String {
-        let mut sql = format!(
-            "create table if not exists {} (_id integer primary key, _origin integer not null, _position integer, \
-             _item integer not null, _sender text not null, _received integer not null",
-            self.table()
-        );
-        for column in &self.declaration().columns {
-            let kind = match column.kind {
-                ColumnKind::Text => "text",
-                ColumnKind::Real => "real",
-                ColumnKind::Integer | ColumnKind::Time => "integer",
-            };
-            let _ = write!(sql, ", \"{}\" {kind}", column.name);
-        }
-        sql.push_str(", _document text not null) strict;\n");
-        for (name, unique, columns) in self.indexes() {
-            let _ = writeln!(sql, "create {unique}index if not exists {name} on {} ({columns});", self.table());
-        }
-        sql
-    }
-
-    pub(super) fn index_names(&self) -> Vec<String> {
-        self.indexes().into_iter().map(|(name, ..)| name).collect()
-    }
-
-    /// Name, `unique ` or nothing, and columns of each index.
-    fn indexes(&self) -> Vec<(String, &'static str, String)> {
-        let declaration = self.declaration();
-        let name = |suffix: &str| format!("\"collection_{}_{suffix}\"", declaration.name);
-        // The position comes first: replays and inserts touch the right edge only.
-        let mut indexes = vec![(name("source"), "unique ", "_position, _item, _origin".to_owned())];
-        match &declaration.kind {
-            Kind::Append { unique } if unique.is_empty() => {}
-            Kind::Append { unique } => {
-                indexes.push((name("unique"), "unique ", format!("_sender, {}", quoted(unique))));
-            }
-            Kind::Upsert { key, .. } => {
-                indexes.push((name("key"), "unique ", quoted(key)));
-                // Retention deletes in the order of reception, which is not the order of the rows here.
-                indexes.push((name("received"), "", "_received".to_owned()));
-            }
-        }
-        if let Some(time) = &declaration.time {
-            indexes.push((name("time"), "", quoted(std::slice::from_ref(time))));
-        }
-        for (number, columns) in declaration.indexes.iter().enumerate() {
-            indexes.push((name(&number.to_string()), "", quoted(columns)));
-        }
-        indexes
-    }
-}
-
 fn check_name(name: &str) -> Result<(), DeclarationError> {
     let grammar = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     let start = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
     if grammar && start && name.len() <= MAX_NAME_BYTES { Ok(()) } else { Err(DeclarationError::Name(name.to_owned())) }
-}
-
-fn quoted(columns: &[String]) -> String {
-    let names: Vec<_> = columns.iter().map(|column| format!("\"{column}\"")).collect();
-    names.join(", ")
-}
-
-/// Columns of a table in the order of the values of a row.
-fn all_columns(declaration: &Declaration) -> Vec<String> {
-    let system = ["_origin", "_position", "_item", "_sender", "_received", "_document"];
-    let declared = declaration.columns.iter().map(|column| format!("\"{}\"", column.name));
-    system.into_iter().map(str::to_owned).chain(declared).collect()
-}
-
-fn insert_sql(table: &str, declaration: &Declaration) -> String {
-    let columns = all_columns(declaration);
-    let values: Vec<_> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
-    format!("insert into {table} ({}) values ({}) on conflict do nothing", columns.join(", "), values.join(", "))
-}
-
-fn update_sql(table: &str, declaration: &Declaration) -> String {
-    let columns = all_columns(declaration);
-    let sets: Vec<_> = (1..).zip(&columns).map(|(n, column)| format!("{column} = ?{n}")).collect();
-    format!("update {table} set {} where _id = ?{}", sets.join(", "), columns.len() + 1)
-}
-
-/// Finds the row of a key: id, newest-by value, position and bytes.
-fn find_sql(table: &str, declaration: &Declaration) -> String {
-    let Kind::Upsert { key, newest_by } = &declaration.kind else {
-        return String::new();
-    };
-    let matches: Vec<_> = (1..).zip(key).map(|(n, column)| format!("\"{column}\" = ?{n}")).collect();
-    format!(
-        "select _id, \"{newest_by}\", _position, octet_length(_document) from {table} where {}",
-        matches.join(" and ")
-    )
 }

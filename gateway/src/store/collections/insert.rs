@@ -1,11 +1,12 @@
 //! Rows go into their collection, inside the transaction that also moves the cursor.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use rusqlite::types::{ToSqlOutput, Value as SqlValue};
 use rusqlite::{CachedStatement, OptionalExtension, ToSql, Transaction, params, params_from_iter};
 
+use super::get::find;
+use super::meet::{Found, by_key, key_of, newest, patched};
 use super::{Collection, Row, add_totals};
 
 /// What became of the rows of one call.
@@ -35,7 +36,11 @@ pub fn insert(
         done: Inserted::default(),
         bytes: 0,
     };
-    if collection.newest_by().is_some() {
+    if collection.merges() {
+        for patches in by_key(collection, rows) {
+            writing.merge(&patches)?;
+        }
+    } else if collection.keyed() {
         for row in newest(collection, rows, max_skew_ms) {
             writing.upsert(row)?;
         }
@@ -58,21 +63,13 @@ struct Writing<'a> {
     tx: &'a Transaction<'a>,
     collection: &'a Collection,
     insert: CachedStatement<'a>,
-    origins: HashMap<&'a str, i64>,
+    origins: HashMap<String, i64>,
     done: Inserted,
     bytes: i64,
 }
 
-/// The row that an upsert found under its key.
-struct Found {
-    id: i64,
-    newness: i64,
-    position: Option<u64>,
-    bytes: i64,
-}
-
 impl<'a> Writing<'a> {
-    fn append(&mut self, row: &'a Row) -> rusqlite::Result<()> {
+    fn append(&mut self, row: &Row) -> rusqlite::Result<()> {
         let origin = self.origin(&row.binding)?;
         if self.insert.execute(params_from_iter(parameters(row, origin)))? > 0 {
             self.done.inserted += 1;
@@ -81,16 +78,30 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    fn upsert(&mut self, row: &'a Row) -> rusqlite::Result<()> {
-        let Some(found) = self.find(row)? else {
-            return self.append(row);
-        };
-        let newness = row.newness(self.collection);
-        // A row of a live binding has no position, and is always the later one.
-        let replayed = row.position.is_some() && row.position <= found.position;
-        if newness < found.newness || (newness == found.newness && replayed) {
-            return Ok(());
+    fn upsert(&mut self, row: &Row) -> rusqlite::Result<()> {
+        match find(self.tx, self.collection, key_of(self.collection, row))? {
+            None => self.append(row),
+            Some(found) if found.yields_to(row, self.collection) => self.replace(&found, row),
+            Some(_) => Ok(()),
         }
+    }
+
+    /// Merges the patches of one key, in their order.
+    fn merge(&mut self, patches: &[&Row]) -> rusqlite::Result<()> {
+        let Some(last) = patches.last() else { return Ok(()) };
+        let found = find(self.tx, self.collection, key_of(self.collection, last))?;
+        let before = found.as_ref().and_then(|found| found.document.as_deref());
+        let row = last.merged(self.collection, &patched(before, patches));
+        match found {
+            None => self.append(&row)?,
+            Some(found) => self.replace(&found, &row)?,
+        }
+        // All of them are in the document, although only the last is the row's source.
+        self.done.replaced += patches.len() as u64 - 1;
+        Ok(())
+    }
+
+    fn replace(&mut self, found: &Found, row: &Row) -> rusqlite::Result<()> {
         let origin = self.origin(&row.binding)?;
         let mut update = self.tx.prepare_cached(self.collection.update_sql())?;
         let id = [ToSqlOutput::from(found.id)];
@@ -100,18 +111,8 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    fn find(&self, row: &Row) -> rusqlite::Result<Option<Found>> {
-        let key = self.collection.key().iter().filter_map(|place| row.values.get(*place));
-        self.tx
-            .prepare_cached(self.collection.find_sql())?
-            .query_row(params_from_iter(key), |found| {
-                Ok(Found { id: found.get(0)?, newness: found.get(1)?, position: found.get(2)?, bytes: found.get(3)? })
-            })
-            .optional()
-    }
-
     /// The number of a binding; the first row of a new binding makes it.
-    fn origin(&mut self, binding: &'a str) -> rusqlite::Result<i64> {
+    fn origin(&mut self, binding: &str) -> rusqlite::Result<i64> {
         if let Some(origin) = self.origins.get(binding) {
             return Ok(*origin);
         }
@@ -127,7 +128,7 @@ impl<'a> Writing<'a> {
                 self.tx.last_insert_rowid()
             }
         };
-        self.origins.insert(binding, origin);
+        self.origins.insert(binding.to_owned(), origin);
         Ok(origin)
     }
 }
@@ -145,36 +146,4 @@ fn parameters(row: &Row, origin: i64) -> Vec<ToSqlOutput<'_>> {
     // `to_sql` of a value only borrows it and cannot fail.
     values.extend(row.values.iter().filter_map(|value| value.to_sql().ok()));
     values
-}
-
-/// Of each key the newest row of the batch: the others would be written only to be overwritten.
-fn newest<'a>(collection: &Collection, rows: &'a [Row], max_skew_ms: u64) -> Vec<&'a Row> {
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut winners: Vec<&Row> = Vec::new();
-    for row in rows {
-        let newness = row.newness(collection);
-        let latest = row.received_ms.saturating_add(max_skew_ms);
-        if i64::try_from(latest).is_ok_and(|latest| newness > latest) {
-            continue;
-        }
-        match places.entry(key_text(collection, row)) {
-            Entry::Vacant(place) => {
-                place.insert(winners.len());
-                winners.push(row);
-            }
-            Entry::Occupied(place) => {
-                if let Some(winner) = winners.get_mut(*place.get())
-                    && newness >= winner.newness(collection)
-                {
-                    *winner = row;
-                }
-            }
-        }
-    }
-    winners
-}
-
-fn key_text(collection: &Collection, row: &Row) -> String {
-    let values: Vec<_> = collection.key().iter().map(|place| row.values.get(*place)).collect();
-    format!("{values:?}")
 }

@@ -7,7 +7,7 @@ use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, params_from_iter};
 use thiserror::Error;
 
-use super::{Collection, ColumnKind, InstallError, load, time};
+use super::{Collection, ColumnKind, InstallError, load, row};
 
 /// Records of one answer at most.
 const MAX_LIMIT: usize = 10_000;
@@ -121,10 +121,10 @@ fn statement(collection: &Collection, query: &Query) -> Result<(String, Vec<SqlV
 
 /// Without a time column rows are in the order of their reception already.
 fn order(collection: &Collection) -> String {
-    match (&collection.declaration().time, collection.newest_by()) {
+    match (&collection.declaration().time, collection.keyed()) {
         (Some(time), _) => format!("\"{time}\" desc, _id desc"),
-        (None, Some(_)) => "_received desc, _id desc".to_owned(),
-        (None, None) => "_id desc".to_owned(),
+        (None, true) => "_received desc, _id desc".to_owned(),
+        (None, false) => "_id desc".to_owned(),
     }
 }
 
@@ -154,19 +154,14 @@ fn condition(
 }
 
 fn parse(kind: ColumnKind, column: &str, value: &str) -> Result<SqlValue, QueryError> {
-    let parsed = match kind {
-        ColumnKind::Text => Some(SqlValue::Text(value.to_owned())),
-        ColumnKind::Integer => value.parse().ok().map(SqlValue::Integer),
-        ColumnKind::Real => value.parse().ok().map(SqlValue::Real),
-        ColumnKind::Time => time::from_text(value).map(SqlValue::Integer),
-    };
-    let kind = match kind {
+    let word = match kind {
         ColumnKind::Text => "text",
         ColumnKind::Integer => "whole number",
         ColumnKind::Real => "number",
         ColumnKind::Time => "time",
     };
-    parsed.ok_or_else(|| QueryError::Value { column: column.to_owned(), value: value.to_owned(), kind })
+    let wrong = || QueryError::Value { column: column.to_owned(), value: value.to_owned(), kind: word };
+    row::from_text(kind, value).ok_or_else(wrong)
 }
 
 fn scalar(value: &str) -> SqlValue {

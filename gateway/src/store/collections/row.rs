@@ -5,7 +5,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::time;
-use super::{Collection, ColumnKind};
+use super::{Collection, Column, ColumnKind};
 
 /// Where a row comes from.
 #[derive(Clone, Debug)]
@@ -98,6 +98,14 @@ impl Row {
         })
     }
 
+    /// This row with the document that it became part of, and the columns of that. A value that does not fit its column
+    /// was written before the column was declared, and leaves it empty.
+    pub(super) fn merged(&self, collection: &Collection, document: &Value) -> Self {
+        let pick = |column: &Column| document.pointer(&column.pointer).and_then(|value| typed(column.kind, value));
+        let values = collection.declaration().columns.iter().map(|column| pick(column).unwrap_or(SqlValue::Null));
+        Self { values: values.collect(), document: document.to_string(), ..self.clone() }
+    }
+
     /// The value of the newest-by column.
     pub(super) fn newness(&self, collection: &Collection) -> i64 {
         match collection.newest_by().and_then(|place| self.values.get(place)) {
@@ -143,6 +151,16 @@ fn typed(kind: ColumnKind, value: &Value) -> Option<SqlValue> {
         ColumnKind::Integer => value.as_i64().map(SqlValue::Integer),
         ColumnKind::Real => value.as_f64().map(SqlValue::Real),
         ColumnKind::Time => time::from_json(value).map(SqlValue::Integer),
+    }
+}
+
+/// The column's value that a text stands for.
+pub(super) fn from_text(kind: ColumnKind, text: &str) -> Option<SqlValue> {
+    match kind {
+        ColumnKind::Text => Some(SqlValue::Text(text.to_owned())),
+        ColumnKind::Integer => text.parse().ok().map(SqlValue::Integer),
+        ColumnKind::Real => text.parse().ok().map(SqlValue::Real),
+        ColumnKind::Time => time::from_text(text).map(SqlValue::Integer),
     }
 }
 

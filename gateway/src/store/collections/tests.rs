@@ -1,5 +1,7 @@
 //! Collections: declarations, rows that meet, queries, retention.
 
+mod keyed;
+
 use super::*;
 use crate::store::tests::scratch;
 use proptest::prelude::*;

@@ -72,9 +72,9 @@ pub fn trim(tx: &Transaction<'_>, collection: &Collection, keep: Keep, step: u64
     Ok(Trimmed { rows: deleted, bytes: freed, more: more && deleted == step })
 }
 
-/// Rows of an append collection are in the order of their reception; an upsert collection has an index for it.
+/// Rows of an append collection are in the order of their reception; one with a key has an index for it.
 fn oldest_sql(collection: &Collection) -> String {
-    let order = if collection.newest_by().is_some() { "_received" } else { "_id" };
+    let order = if collection.keyed() { "_received" } else { "_id" };
     format!("select _id, _received, octet_length(_document) from {} order by {order} limit ?1", collection.table())
 }
 
