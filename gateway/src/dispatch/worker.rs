@@ -210,12 +210,14 @@ impl Running {
     fn wait(&mut self) {
         let wake = self.pending.due().unwrap_or_else(|| Instant::now() + LOOK);
         let parked = self.parked;
+        // A parked backlog has to become dead letters before the journal gives it up.
+        let reads = !parked || self.worker.binding.config.budget.overflow == Overflow::Park;
         self.runtime.block_on(async {
             tokio::select! {
                 () = self.signals.stopping.cancelled() => {}
                 () = self.signals.draining.cancelled() => {}
                 () = self.intake.arrived(), if !parked => {}
-                _ = self.durable.changed(), if !parked => {}
+                _ = self.durable.changed(), if reads => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         });
