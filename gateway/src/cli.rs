@@ -12,6 +12,7 @@ mod demo;
 mod device;
 mod exit;
 mod output;
+mod plugin;
 mod policy;
 mod reload;
 mod run;
@@ -67,6 +68,8 @@ enum Noun {
     Session(session::Session),
     /// List, add, change and remove devices.
     Device(device::Device),
+    /// Build plugins, and run recorded messages through them.
+    Plugin(plugin::Plugin),
     /// Query what the plugins stored, and what they could not handle.
     Store(store::Store),
     /// List who changed what.
@@ -92,6 +95,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Noun::Status(status) => status.run(&mut output),
         Noun::Session(session) => session.run(&mut output),
         Noun::Device(device) => device.run(&mut output),
+        Noun::Plugin(plugin) => plugin.run(&mut output),
         Noun::Store(store) => store.run(&mut output),
         Noun::Audit(audit) => audit.run(&mut output),
         Noun::Reload(reload) => reload.run(&mut output),

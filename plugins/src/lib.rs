@@ -2,6 +2,15 @@
 //!
 //! `build.rs` makes them from the folders beside it.
 
+#[path = "../profile.rs"]
+mod profile;
+
+/// What plugins are compiled for.
+pub const TARGET: &str = profile::TARGET;
+
+/// The settings that plugins are compiled with, each for a `--config` of cargo.
+pub const PROFILE: &[&str] = profile::PROFILE;
+
 /// The telemetry router, a component of the world `causeway:plugin/telemetry`.
 pub const TELEMETRY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/telemetry.wasm"));
 
