@@ -27,6 +27,8 @@ const SOURCES: &[&str] = &[
     "telemetry/src",
     "../wit/config.wit",
     "../wit/log.wit",
+    "../wit/records.wit",
+    "../wit/state.wit",
     "../wit/telemetry-router.wit",
     "../wit/types.wit",
     "../Cargo.toml",

@@ -8,5 +8,7 @@ pub(crate) mod telemetry {
         world: "telemetry",
         // Parameters borrow from the caller, so a payload is copied once: into the guest's memory.
         ownership: Borrowing { duplicate_if_necessary: true },
+        // Every import can end the call: its budget is counted on our side.
+        imports: { default: trappable },
     });
 }

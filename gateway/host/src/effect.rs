@@ -33,6 +33,15 @@ pub struct Publication {
     pub retain: bool,
 }
 
+/// A value to remember for the key of the input.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StateChange {
+    /// Its name, not yet checked.
+    pub name: String,
+    /// None removes it.
+    pub value: Option<Vec<u8>>,
+}
+
 /// What one input shall achieve.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
@@ -40,6 +49,8 @@ pub enum Effect {
     Put(Row),
     /// A message.
     Publish(Publication),
+    /// A value to remember.
+    SetState(StateChange),
 }
 
 /// The guest's own answer that an input has no effects.

@@ -2,3 +2,30 @@
 //! guest reaches it.
 
 pub(crate) mod log;
+pub(crate) mod records;
+pub(crate) mod state;
+
+use std::fmt::{self, Debug, Formatter};
+
+use self::log::Log;
+use self::records::Records;
+use self::state::State;
+
+/// What answers the imports of one instance.
+///
+/// A plugin reaches those that its component imports, see [`Component::imports`](crate::Component::imports); whoever
+/// makes the instance has decided whether it may.
+pub struct Imports {
+    /// Its lines.
+    pub log: Box<dyn Log>,
+    /// What it remembers about a key.
+    pub state: Box<dyn State>,
+    /// Single documents.
+    pub records: Box<dyn Records>,
+}
+
+impl Debug for Imports {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imports").finish_non_exhaustive()
+    }
+}

@@ -6,8 +6,9 @@ use thiserror::Error;
 use wasmtime::Store;
 
 use crate::engine::Engine;
-use crate::imports::log::{Budget, Log};
-use crate::limits::{Limits, Trap, Usage};
+use crate::imports::Imports;
+use crate::imports::log::Budget;
+use crate::limits::{Exceeded, Limit, Limits, Trap, Usage};
 
 /// What an instance is told once, before its first call.
 #[derive(Clone, Debug)]
@@ -31,42 +32,69 @@ pub enum StartError {
     Trap(#[from] Trap),
 }
 
-/// What an instance's imports reach.
-pub(crate) struct State {
+/// What an instance's imports reach, and what is left of the call's budgets.
+pub(crate) struct Context {
     usage: Usage,
-    pub(crate) log: Box<dyn Log>,
+    pub(crate) imports: Imports,
     pub(crate) budget: Budget,
+    /// Messages of the call; none while the instance is set up.
+    messages: usize,
+    host_calls: usize,
+}
+
+impl Context {
+    /// Counts a call of an import.
+    pub(crate) fn host_call(&mut self) -> wasmtime::Result<()> {
+        self.host_calls = self.host_calls.checked_sub(1).ok_or(Exceeded(Limit::HostCalls))?;
+        Ok(())
+    }
+
+    /// Ends the call of a guest that asks on behalf of a message that is not in its batch.
+    pub(crate) fn check_message(&self, message: u32) -> wasmtime::Result<()> {
+        if usize::try_from(message).is_ok_and(|message| message < self.messages) {
+            return Ok(());
+        }
+        Err(wasmtime::Error::msg(format!("message {message} of a batch of {}", self.messages)))
+    }
 }
 
 /// A store that holds one instance and knows the bounds of its calls.
 pub(crate) struct Bounded {
-    pub(crate) store: Store<State>,
+    pub(crate) store: Store<Context>,
     deadline_ticks: u64,
-    log_bytes: usize,
+    limits: Limits,
     /// Its thread ends calls at their deadline, so it lives as long as there is an instance to call.
     _engine: Arc<Engine>,
 }
 
 impl Bounded {
-    pub(crate) fn new(engine: &Arc<Engine>, limits: &Limits, log: Box<dyn Log>) -> Self {
-        let state = State { usage: Usage::new(limits), log, budget: Budget::new(limits.log_bytes) };
-        let mut store = Store::new(&engine.inner, state);
-        store.limiter(|state| &mut state.usage);
+    pub(crate) fn new(engine: &Arc<Engine>, limits: &Limits, imports: Imports) -> Self {
+        let (usage, budget) = (Usage::new(limits), Budget::new(limits));
+        let context = Context { usage, imports, budget, messages: 0, host_calls: limits.host_calls };
+        let mut store = Store::new(&engine.inner, context);
+        store.limiter(|context| &mut context.usage);
         store.set_hostcall_fuel(limits.output_bytes);
         store.set_max_component_handles(limits.handles);
         let deadline_ticks = engine.ticks(limits.deadline);
         store.set_epoch_deadline(deadline_ticks);
-        Self { store, deadline_ticks, log_bytes: limits.log_bytes, _engine: Arc::clone(engine) }
+        Self { store, deadline_ticks, limits: limits.clone(), _engine: Arc::clone(engine) }
     }
 
-    /// Makes one call with a fresh deadline and log budget. After an error the caller drops `self`.
-    pub(crate) fn call<T>(&mut self, body: impl FnOnce(&mut Store<State>) -> wasmtime::Result<T>) -> Result<T, Trap> {
+    /// Makes one call about so many messages with a fresh deadline and fresh budgets. After an error the caller drops
+    /// `self`.
+    pub(crate) fn call<T>(
+        &mut self,
+        messages: usize,
+        body: impl FnOnce(&mut Store<Context>) -> wasmtime::Result<T>,
+    ) -> Result<T, Trap> {
         self.store.set_epoch_deadline(self.deadline_ticks);
-        self.store.data_mut().budget = Budget::new(self.log_bytes);
+        let context = self.store.data_mut();
+        (context.budget, context.messages, context.host_calls) =
+            (Budget::new(&self.limits), messages, self.limits.host_calls);
         let answer = body(&mut self.store);
-        let state = self.store.data_mut();
-        if state.budget.dropped > 0 {
-            state.log.dropped(state.budget.dropped);
+        let context = self.store.data_mut();
+        if let Some(lost) = context.budget.lost() {
+            context.imports.log.lost(lost);
         }
         answer.map_err(|error| Trap::of(&error))
     }

@@ -19,9 +19,12 @@ mod telemetry;
 
 pub use cache::{CacheError, CompileCache};
 pub use component::{Component, Digest, LoadError};
-pub use effect::{Effect, Failure, Outcome, Publication, Qos, Row};
+pub use effect::{Effect, Failure, Outcome, Publication, Qos, Row, StateChange};
 pub use engine::{Engine, EngineConfig, EngineError};
-pub use imports::log::{Level, Log};
+pub use imports::Imports;
+pub use imports::log::{Level, Log, LostLines};
+pub use imports::records::{ReadError, Records};
+pub use imports::state::State;
 pub use instance::{Setup, StartError};
 pub use limits::{Limit, Limits, Trap};
 pub use telemetry::{Batch, Input, Sender, TelemetryInstance, TelemetryPlugin};

@@ -12,8 +12,12 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Elements of all of an instance's tables together.
     pub table_elements: usize,
-    /// Core instances, memories and tables that a component may consist of, each.
-    pub parts: usize,
+    /// Core instances that a component may consist of.
+    pub instances: usize,
+    /// Memories that a component may consist of.
+    pub memories: usize,
+    /// Tables that a component may consist of.
+    pub tables: usize,
     /// Live handles of resources.
     pub handles: usize,
     /// Time of one call, on the wall clock.
@@ -24,6 +28,10 @@ pub struct Limits {
     pub effects: usize,
     /// Bytes of log lines in one call; further lines are dropped and counted.
     pub log_bytes: usize,
+    /// Bytes of one log line; the rest of a longer one is cut off.
+    pub log_line_bytes: usize,
+    /// Calls of imports in one call.
+    pub host_calls: usize,
 }
 
 impl Default for Limits {
@@ -31,12 +39,16 @@ impl Default for Limits {
         Self {
             memory_bytes: 16 << 20,
             table_elements: 20_000,
-            parts: 50,
+            instances: 200,
+            memories: 50,
+            tables: 200,
             handles: 1_000,
             deadline: Duration::from_millis(500),
             output_bytes: 4 << 20,
             effects: 64,
             log_bytes: 16 << 10,
+            log_line_bytes: 1 << 10,
+            host_calls: 10_000,
         }
     }
 }
@@ -48,10 +60,18 @@ pub enum Limit {
     Deadline,
     /// It asked for more memory than [`Limits::memory_bytes`].
     Memory,
-    /// It asked for more table elements or parts than it may have.
+    /// It asked for more table elements than [`Limits::table_elements`].
     Table,
-    /// It returned more than [`Limits::output_bytes`] or [`Limits::effects`].
+    /// It consists of more [`Limits::instances`], [`Limits::memories`] or [`Limits::tables`] than it may.
+    Parts,
+    /// It has more handles than [`Limits::handles`].
+    Handles,
+    /// It returned or passed more than [`Limits::output_bytes`].
     Output,
+    /// It returned more effects for a message than [`Limits::effects`].
+    Effects,
+    /// It called its imports more often than [`Limits::host_calls`] allows.
+    HostCalls,
     /// It ran out of stack.
     Stack,
     /// It broke no limit: a panic, an access out of bounds, a value that is not what the interface says.
@@ -66,7 +86,11 @@ impl Limit {
             Self::Deadline => "deadline",
             Self::Memory => "memory",
             Self::Table => "table",
+            Self::Parts => "parts",
+            Self::Handles => "handles",
             Self::Output => "output",
+            Self::Effects => "effects",
+            Self::HostCalls => "host-calls",
             Self::Stack => "stack",
             Self::None => "trap",
         }
@@ -84,11 +108,11 @@ pub struct Trap {
 }
 
 impl Trap {
-    pub(crate) fn output(reason: String) -> Self {
-        Self { limit: Limit::Output, reason }
+    pub(crate) const fn new(limit: Limit, reason: String) -> Self {
+        Self { limit, reason }
     }
 
-    /// Every error of a call comes from the guest: no import of ours fails.
+    /// Every error of a call comes from the guest: an import of ours fails only when it is called wrongly.
     pub(crate) fn of(error: &wasmtime::Error) -> Self {
         let reason = error.root_cause().to_string();
         let limit = match error.downcast_ref::<wasmtime::Trap>() {
@@ -97,19 +121,27 @@ impl Trap {
             Some(_) => Limit::None,
             None => match error.downcast_ref::<Exceeded>() {
                 Some(exceeded) => exceeded.0,
-                // wasmtime has no public type for exhausted host-call fuel.
-                None if reason.contains("fuel allocated for hostcalls") => Limit::Output,
-                None => Limit::None,
+                None => said(&reason),
             },
         };
         Self { limit, reason }
     }
 }
 
+/// The limit that wasmtime names in the text of an error for which it has no public type.
+fn said(reason: &str) -> Limit {
+    const WORDS: [(&str, Limit); 3] = [
+        ("fuel allocated for hostcalls", Limit::Output),
+        ("resource limit exceeded", Limit::Parts),
+        ("handle limit exceeded", Limit::Handles),
+    ];
+    WORDS.iter().find(|(words, _)| reason.contains(words)).map_or(Limit::None, |(_, limit)| *limit)
+}
+
 /// The error by which the limiter ends a call.
 #[derive(Debug, Error)]
 #[error("more than the plugin may have")]
-struct Exceeded(Limit);
+pub(crate) struct Exceeded(pub(crate) Limit);
 
 /// Counts what an instance has. Unlike wasmtime's own limiter it bounds the sum over all memories of the component.
 #[derive(Debug)]
@@ -144,14 +176,14 @@ impl ResourceLimiter for Usage {
     }
 
     fn instances(&self) -> usize {
-        self.limits.parts
+        self.limits.instances
     }
 
     fn memories(&self) -> usize {
-        self.limits.parts
+        self.limits.memories
     }
 
     fn tables(&self) -> usize {
-        self.limits.parts
+        self.limits.tables
     }
 }

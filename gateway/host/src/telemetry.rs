@@ -10,22 +10,27 @@ use crate::bindings::telemetry::exports::causeway::plugin::config::Setup as RawS
 use crate::bindings::telemetry::exports::causeway::plugin::telemetry_router as raw;
 use crate::bindings::telemetry::{Telemetry, TelemetryPre};
 use crate::component::{Component, Digest, LoadError};
-use crate::effect::{Effect, Failure, Outcome, Publication, Qos, Row};
+use crate::effect::{Effect, Failure, Outcome, Publication, Qos, Row, StateChange};
 use crate::engine::Engine;
-use crate::imports::log::Log;
-use crate::instance::{Bounded, Setup, StartError, State};
-use crate::limits::{Limits, Trap};
+use crate::imports::Imports;
+use crate::instance::{Bounded, Context, Setup, StartError};
+use crate::limits::{Limit, Limits, Trap};
 
 const KIND: &str = "telemetry";
 
 /// The imports that the world offers. An import of types only has no function and reaches nothing.
-const OFFERED: &[&str] = &["causeway:plugin/log@0.1.0-draft", "causeway:plugin/types@0.1.0-draft"];
+const OFFERED: &[&str] = &[
+    "causeway:plugin/log@0.1.0-draft",
+    "causeway:plugin/records@0.1.0-draft",
+    "causeway:plugin/state@0.1.0-draft",
+    "causeway:plugin/types@0.1.0-draft",
+];
 
 /// A component that is known to be a telemetry plugin.
 #[derive(Clone)]
 pub struct TelemetryPlugin {
     engine: Arc<Engine>,
-    pre: TelemetryPre<State>,
+    pre: TelemetryPre<Context>,
     digest: Digest,
 }
 
@@ -39,7 +44,7 @@ impl TelemetryPlugin {
         component.check_imports(KIND, OFFERED)?;
         let world = |error: wasmtime::Error| LoadError::World { kind: KIND, reason: format!("{error:#}") };
         let mut linker = Linker::new(&engine.inner);
-        Telemetry::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state).map_err(world)?;
+        Telemetry::add_to_linker::<_, HasSelf<_>>(&mut linker, |context: &mut Context| context).map_err(world)?;
         let pre = linker.instantiate_pre(&component.inner).and_then(TelemetryPre::new).map_err(world)?;
         Ok(Self { engine: Arc::clone(engine), pre, digest: component.digest() })
     }
@@ -54,11 +59,11 @@ impl TelemetryPlugin {
     ///
     /// # Errors
     /// The plugin refuses the configuration, or traps.
-    pub fn start(&self, setup: &Setup, limits: &Limits, log: Box<dyn Log>) -> Result<TelemetryInstance, StartError> {
-        let mut bounded = Bounded::new(&self.engine, limits, log);
-        let guest = bounded.call(|store| self.pre.instantiate(store))?;
+    pub fn start(&self, setup: &Setup, limits: &Limits, imports: Imports) -> Result<TelemetryInstance, StartError> {
+        let mut bounded = Bounded::new(&self.engine, limits, imports);
+        let guest = bounded.call(0, |store| self.pre.instantiate(store))?;
         let raw = RawSetup { gateway: &setup.gateway, binding: &setup.binding, config: &setup.config };
-        let answer = bounded.call(|store| guest.causeway_plugin_config().call_configure(store, raw))?;
+        let answer = bounded.call(0, |store| guest.causeway_plugin_config().call_configure(store, raw))?;
         answer.map_err(StartError::Refused)?;
         Ok(TelemetryInstance { bounded, guest, output_bytes: limits.output_bytes, effects: limits.effects })
     }
@@ -131,10 +136,10 @@ impl TelemetryInstance {
         let messages: Vec<_> = batch.inputs.iter().map(raw_message).collect();
         let raw_batch = raw_in::Batch { senders: &senders, messages: &messages };
         let router = self.guest.causeway_plugin_telemetry_router();
-        let answer = self.bounded.call(|store| router.call_route_batch(store, raw_batch))?;
+        let answer = self.bounded.call(batch.inputs.len(), |store| router.call_route_batch(store, raw_batch))?;
         if answer.len() != batch.inputs.len() {
             let reason = format!("{} outcomes for {} messages", answer.len(), batch.inputs.len());
-            return Err(Trap { limit: crate::Limit::None, reason });
+            return Err(Trap::new(Limit::None, reason));
         }
         let outcomes: Vec<Outcome> = answer.into_iter().map(outcome).collect();
         self.check_size(&outcomes)?;
@@ -144,11 +149,13 @@ impl TelemetryInstance {
     fn check_size(&self, outcomes: &[Outcome]) -> Result<(), Trap> {
         let most = outcomes.iter().flatten().map(Vec::len).max().unwrap_or(0);
         if most > self.effects {
-            return Err(Trap::output(format!("{most} effects for one message, {} are allowed", self.effects)));
+            let reason = format!("{most} effects for one message, {} are allowed", self.effects);
+            return Err(Trap::new(Limit::Effects, reason));
         }
         let bytes: usize = outcomes.iter().map(outcome_bytes).sum();
         if bytes > self.output_bytes {
-            return Err(Trap::output(format!("{bytes} bytes returned, {} are allowed", self.output_bytes)));
+            let reason = format!("{bytes} bytes returned, {} are allowed", self.output_bytes);
+            return Err(Trap::new(Limit::Output, reason));
         }
         Ok(())
     }
@@ -161,7 +168,7 @@ impl Debug for TelemetryInstance {
 }
 
 /// The interface of types has no functions.
-impl raw_in::Host for State {}
+impl raw_in::Host for Context {}
 
 const fn raw_sender<'a>(sender: &Sender<'a>) -> raw_in::Sender<'a> {
     raw_in::Sender { id: sender.id, attributes: sender.attributes }
@@ -207,6 +214,7 @@ fn effect(raw: raw_in::Effect) -> Effect {
             },
             retain: message.retain,
         }),
+        raw_in::Effect::SetState(change) => Effect::SetState(StateChange { name: change.name, value: change.value }),
     }
 }
 
@@ -221,5 +229,6 @@ fn effect_bytes(effect: &Effect) -> usize {
     match effect {
         Effect::Put(row) => row.collection.len() + row.document.len(),
         Effect::Publish(message) => message.topic.len() + message.payload.len(),
+        Effect::SetState(change) => change.name.len() + change.value.as_ref().map_or(0, Vec::len),
     }
 }

@@ -9,24 +9,48 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use causeway_host::{
-    Batch, CompileCache, Component, Engine, EngineConfig, Input, Level, Limit, Limits, LoadError, Log, Outcome, Qos,
-    Sender, Setup, StartError, TelemetryInstance, TelemetryPlugin, Trap,
+    Batch, CompileCache, Component, Effect, Engine, EngineConfig, Failure, Imports, Input, Level, Limit, Limits,
+    LoadError, Log, LostLines, Outcome, Qos, ReadError, Records, Sender, Setup, StartError, State, StateChange,
+    TelemetryInstance, TelemetryPlugin, Trap,
 };
 
 /// A `route-batch` that answers each message with no effects.
 const TAKES_ALL: &str = "(call $ok (local.get 3))";
 
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<(Vec<String>, u64)>>);
+struct Lines(Arc<Mutex<(Vec<String>, LostLines)>>);
 
 impl Log for Lines {
     fn write(&mut self, _: Level, text: &str) {
         self.0.lock().unwrap().0.push(text.to_owned());
     }
 
-    fn dropped(&mut self, lines: u64) {
-        self.0.lock().unwrap().1 += lines;
+    fn lost(&mut self, lost: LostLines) {
+        self.0.lock().unwrap().1 = lost;
     }
+}
+
+/// Remembers one value, and has one collection.
+struct Memory;
+
+impl State for Memory {
+    fn get(&mut self, message: u32, name: &str) -> Option<Vec<u8>> {
+        (name == "no").then(|| format!("state of {message}").into_bytes())
+    }
+}
+
+impl Records for Memory {
+    fn get(&mut self, message: u32, collection: &str, key: &[&str]) -> Result<Option<String>, ReadError> {
+        match (collection, key) {
+            ("no", ["no"]) => Ok(Some(format!("record of {message}"))),
+            ("no", _) => Ok(None),
+            _ => Err(ReadError::Denied(format!("no collection {collection:?}"))),
+        }
+    }
+}
+
+fn imports(log: &Lines) -> Imports {
+    Imports { log: Box::new(log.clone()), state: Box::new(Memory), records: Box::new(Memory) }
 }
 
 fn engine() -> Arc<Engine> {
@@ -49,7 +73,7 @@ fn load(component: &[u8]) -> Result<TelemetryPlugin, LoadError> {
 }
 
 fn start(body: &str, log: &Lines) -> Result<TelemetryInstance, StartError> {
-    load(&guest::component(body)).unwrap().start(&setup(), &limits(), Box::new(log.clone()))
+    load(&guest::component(body)).unwrap().start(&setup(), &limits(), imports(log))
 }
 
 fn route(instance: TelemetryInstance, payloads: &[&[u8]]) -> Result<(TelemetryInstance, Vec<Outcome>), Trap> {
@@ -102,7 +126,7 @@ fn memory_table_stack_and_panics_end_the_call_that_exceeds_them() {
 #[test]
 fn answers_that_are_too_large_too_short_or_no_answers_are_traps() {
     // One outcome with 1,000 effects; a failure whose reason is 8 MiB; outcomes for nobody; a pointer to nowhere.
-    check("(call $outcome (i32.const 0) (i32.const 69632) (i32.const 1000))", Limit::Output);
+    check("(call $outcome (i32.const 0) (i32.const 69632) (i32.const 1000))", Limit::Effects);
     check(
         "(drop (memory.grow (i32.const 128))) (call $outcome (i32.const 1) (i32.const 0) (i32.const 8388608))",
         Limit::Output,
@@ -118,7 +142,7 @@ fn a_trap_on_the_nth_message_costs_the_instance_only() {
         (call $ok (local.get 3))";
     let plugin = load(&guest::component(body)).unwrap();
     for _ in 0..3 {
-        let mut instance = plugin.start(&setup(), &limits(), Box::new(Lines::default())).unwrap();
+        let mut instance = plugin.start(&setup(), &limits(), imports(&Lines::default())).unwrap();
         for _ in 0..2 {
             instance = route(instance, &[b"x"]).unwrap().0;
         }
@@ -137,9 +161,83 @@ fn a_flood_of_log_lines_is_cut_at_the_budget_of_its_call() {
     let log = Lines::default();
     let instance = route(start(body, &log).unwrap(), &[b"x"]).unwrap().0;
     let after_one = log.0.lock().unwrap().clone();
-    assert_eq!((after_one.0.len(), after_one.1), (16, 84), "16 lines of 1 KiB fit into 16 KiB");
+    assert_eq!(
+        (after_one.0.len(), after_one.1),
+        (16, LostLines { dropped: 84, cut: 16 }),
+        "16 lines of 1 KiB fit into 16 KiB"
+    );
     route(instance, &[b"x"]).unwrap();
     assert_eq!(log.0.lock().unwrap().0.len(), 32, "the next call has a budget of its own");
+}
+
+/// Makes the text whose pointer is at `$a` and whose length is at `$b` the reason of a failure, for bodies that show what they were told.
+const SHOW: &str = "(i32.store8 (i32.const 65536) (i32.const 1)) (i32.store (i32.const 65540) (i32.const 0))
+    (i32.store (i32.const 65544) (i32.load (i32.const $a))) (i32.store (i32.const 65548) (i32.load (i32.const $b)))
+    (call $ok (i32.const 1))";
+
+fn show(asking: &str, pointer: u32, length: u32) -> String {
+    format!("{asking} {SHOW}").replace("$a", &pointer.to_string()).replace("$b", &length.to_string())
+}
+
+/// What a guest says that shows what it was told.
+fn shown(body: &str) -> String {
+    let (_, outcomes) = route(start(body, &Lines::default()).unwrap(), &[b"x"]).unwrap();
+    let [Err(Failure::Malformed(text))] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    text.clone()
+}
+
+#[test]
+fn a_guest_reads_the_state_of_the_key_of_a_message() {
+    let asking = "(call $state (i32.const 0) (i32.const 1100) (i32.const 2) (i32.const 3072))";
+    assert_eq!(shown(&show(asking, 3076, 3080)), "state of 0");
+}
+
+#[test]
+fn a_guest_reads_records_and_learns_why_it_may_not() {
+    let key = "(i32.store (i32.const 3200) (i32.const 1100)) (i32.store (i32.const 3204) (i32.const 2))";
+    let ask = |length: u32| {
+        format!(
+            "{key} (call $record (i32.const 0) (i32.const 1100) (i32.const {length}) (i32.const 3200) (i32.const 1) (i32.const 3072))"
+        )
+    };
+    assert_eq!(shown(&show(&ask(2), 3080, 3084)), "record of 0");
+    assert_eq!(shown(&show(&ask(1), 3080, 3084)), "no collection \"n\"");
+}
+
+#[test]
+fn a_read_for_a_message_that_is_not_in_the_batch_ends_the_call() {
+    let asking = "(call $state (i32.const 1) (i32.const 1100) (i32.const 2) (i32.const 3072))";
+    let trap = route(start(&show(asking, 3076, 3080), &Lines::default()).unwrap(), &[b"x"]).unwrap_err();
+    assert_eq!((trap.limit, trap.reason.as_str()), (Limit::None, "message 1 of a batch of 1"));
+}
+
+#[test]
+fn a_guest_that_asks_without_end_is_stopped_by_the_number_of_its_questions() {
+    let body = "(loop $more (call $state (i32.const 0) (i32.const 1100) (i32.const 2) (i32.const 3072)) (br $more))
+        (unreachable)";
+    let limits = Limits { deadline: Duration::from_secs(60), host_calls: 100, ..Limits::default() };
+    let instance = load(&guest::component(body)).unwrap().start(&setup(), &limits, imports(&Lines::default()));
+    assert_eq!(route(instance.unwrap(), &[b"x"]).unwrap_err().limit, Limit::HostCalls);
+}
+
+#[test]
+fn a_guest_sets_state() {
+    let body = "(i32.store8 (i32.const 69632) (i32.const 2)) (i32.store (i32.const 69636) (i32.const 1100))
+        (i32.store (i32.const 69640) (i32.const 2)) (i32.store (i32.const 69644) (i32.const 1))
+        (i32.store (i32.const 69648) (i32.const 1100)) (i32.store (i32.const 69652) (i32.const 1))
+        (call $outcome (i32.const 0) (i32.const 69632) (i32.const 1))";
+    let (_, outcomes) = route(start(body, &Lines::default()).unwrap(), &[b"x"]).unwrap();
+    let change = StateChange { name: "no".to_owned(), value: Some(b"n".to_vec()) };
+    assert_eq!(outcomes, [Ok(vec![Effect::SetState(change)])]);
+}
+
+#[test]
+fn a_guest_that_asks_nothing_imports_nothing() {
+    let engine = engine();
+    let load = |body: &str| Component::load(&engine, &guest::component(body), None, |e| panic!("{e}")).unwrap();
+    assert!(!load(TAKES_ALL).imports().iter().any(|name| name.contains("state") || name.contains("records")));
+    let asking = load(&show("(call $state (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 3072))", 3076, 3080));
+    assert!(asking.imports().contains(&"causeway:plugin/state@0.1.0-draft".to_owned()), "{:?}", asking.imports());
 }
 
 #[test]
@@ -163,7 +261,7 @@ fn a_component_beyond_the_size_limit_is_not_compiled() {
 #[test]
 fn a_refused_configuration_says_why() {
     let wat = guest::module(TAKES_ALL).replace("(i32.const 1024) ;; configured", "(call $refuse)");
-    let error = load(&guest::encode(&wat)).unwrap().start(&setup(), &limits(), Box::new(Lines::default())).unwrap_err();
+    let error = load(&guest::encode(&wat)).unwrap().start(&setup(), &limits(), imports(&Lines::default())).unwrap_err();
     assert!(matches!(&error, StartError::Refused(reason) if reason == "no"), "{error}");
 }
 

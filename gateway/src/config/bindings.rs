@@ -44,10 +44,28 @@ section! {
         memory: Size = Size::mib(32) => restart, in Size::mib(1)..=Size::gib(4), hit "causeway_dispatch_traps_total";
         /// Time of one call.
         deadline: Duration = Duration::from_millis(500) => restart, in Duration::from_millis(1)..=Duration::from_secs(60), hit "causeway_dispatch_traps_total";
-        /// Bytes that one call may return.
+        /// Bytes that one call may return, and that it may pass to one call of an import.
         output: Size = Size::mib(4) => restart, in Size::kib(1)..=Size::mib(256), hit "causeway_dispatch_traps_total";
         /// Bytes that one call may log.
         log: Size = Size::kib(16) => restart, in Size(0)..=Size::mib(1), hit "causeway_dispatch_log_dropped_total";
+        /// Bytes of one log line; the rest is cut off.
+        log_line: Size = Size::kib(1) => restart, in Size(64)..=Size::kib(64), hit "causeway_dispatch_log_cut_total";
+        /// Effects that one message may have.
+        effects: usize = 64 => restart, in 1..=10_000, hit "causeway_dispatch_traps_total";
+        /// Calls of imports (`log`, `state`, `records`) in one call.
+        host_calls: usize = 10_000 => restart, in 1..=10_000_000, hit "causeway_dispatch_traps_total";
+        /// Bytes of all values that the plugin remembers for one key.
+        state: Size = Size::kib(16) => restart, in Size(0)..=Size::mib(16), hit "causeway_dispatch_dead_letters_total";
+        /// Elements of all tables of one instance.
+        table_elements: usize = 20_000 => restart, in 1..=10_000_000, hit "causeway_dispatch_traps_total";
+        /// Live handles of resources of one instance.
+        handles: usize = 1_000 => restart, in 1..=100_000, hit "causeway_dispatch_traps_total";
+        /// Core instances that the component may consist of.
+        instances: usize = 200 => restart, in 1..=10_000, hit "causeway_dispatch_traps_total";
+        /// Memories that the component may consist of.
+        memories: usize = 50 => restart, in 1..=1_000, hit "causeway_dispatch_traps_total";
+        /// Tables that the component may consist of.
+        tables: usize = 200 => restart, in 1..=10_000, hit "causeway_dispatch_traps_total";
     }
 }
 

@@ -58,6 +58,10 @@ impl Gate {
                     let message = self.publication(input, publication)?;
                     allowed.publications.push((item, message));
                 }
+                Effect::SetState(change) => {
+                    let text = format!("{} may not keep state `{}`", self.principal, change.name);
+                    return Err(Reason::new("denied", text));
+                }
             }
         }
         Ok(allowed)

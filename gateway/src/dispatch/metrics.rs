@@ -32,6 +32,7 @@ pub struct DispatchMetrics {
     rows: Family<OfBinding, Counter>,
     dropped: Family<OfBinding, Counter>,
     log_dropped: Family<OfBinding, Counter>,
+    log_cut: Family<OfBinding, Counter>,
     parked: Family<OfBinding, Gauge>,
     pub(super) published: Counter,
 }
@@ -46,6 +47,7 @@ pub(super) struct BindingMetrics {
     pub(super) rows: Counter,
     pub(super) dropped: Counter,
     pub(super) log_dropped: Counter,
+    pub(super) log_cut: Counter,
     pub(super) parked: Gauge,
 }
 
@@ -60,6 +62,7 @@ impl DispatchMetrics {
             rows: Family::default(),
             dropped: Family::default(),
             log_dropped: Family::default(),
+            log_cut: Family::default(),
             parked: Family::default(),
             published: Counter::default(),
         };
@@ -76,6 +79,7 @@ impl DispatchMetrics {
         register.add("rows", "Rows that plugins gave for collections", new.rows.clone());
         register.add("dropped", "Messages that found no room in a binding's queue", new.dropped.clone());
         register.add("log_dropped", "Log lines of plugins beyond their budget", new.log_dropped.clone());
+        register.add("log_cut", "Log lines of plugins that were cut", new.log_cut.clone());
         register.add("parked", "Partitions that are not called any more", new.parked.clone());
         register.add("published", "Publications of plugins that left the outbox", new.published.clone());
         new
@@ -91,6 +95,7 @@ impl DispatchMetrics {
             rows: self.rows.get_or_create_owned(&label),
             dropped: self.dropped.get_or_create_owned(&label),
             log_dropped: self.log_dropped.get_or_create_owned(&label),
+            log_cut: self.log_cut.get_or_create_owned(&label),
             parked: self.parked.get_or_create_owned(&label),
         }
     }

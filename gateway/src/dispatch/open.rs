@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use causeway_host::{Limits, Setup};
-use prometheus_client::metrics::counter::Counter;
 use rusqlite::Transaction;
 use thiserror::Error;
 
 use super::binding::{Binding, Counts, Shared, State};
 use super::inbox::Inbox;
+use super::metrics::BindingMetrics;
 use super::worker::Worker;
 use super::{Dispatch, Parts};
 use crate::config::{self, BindingConfig, Delivery, PluginKind};
@@ -81,17 +81,15 @@ pub fn check<'b>(bindings: &'b [BindingConfig], gateway: &str) -> Vec<(&'b Bindi
         return Vec::new();
     }
     let plugins = Plugins::without_cache();
-    let dropped = Counter::default();
     let try_one = |config: &BindingConfig| match &plugins {
-        Ok(plugins) => guest(config, plugins, gateway, dropped.clone()).map(drop),
+        Ok(plugins) => guest(config, plugins, gateway, log(config, None)).map(drop),
         Err(error) => Err(Problem::Engine(error.to_string())),
     };
     bindings.iter().filter_map(|config| try_one(config).err().map(|problem| (config, problem))).collect()
 }
 
 /// The binding's plugin with a first instance that has taken its configuration.
-fn guest(config: &BindingConfig, plugins: &Plugins, gateway: &str, dropped: Counter) -> Result<Guest, Problem> {
-    let log = telemetry::Log { binding: config.name.as_str().into(), dropped };
+fn guest(config: &BindingConfig, plugins: &Plugins, gateway: &str, log: telemetry::Log) -> Result<Guest, Problem> {
     let component = plugins.load(&config.plugin)?;
     let mut guest = Guest::new(plugins.engine(), &component, setup(config, gateway), limits(config), log)?;
     guest.start()?;
@@ -103,7 +101,7 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
         PluginKind::Telemetry => (telemetry::KIND, telemetry::collections()?),
     };
     let metrics = parts.metrics.of(&config.name);
-    let guest = guest(config, plugins, &parts.gateway, metrics.log_dropped.clone())?;
+    let guest = guest(config, plugins, &parts.gateway, log(config, Some(&metrics)))?;
     tracing::info!(binding = config.name, plugin = config.plugin, digest = %guest.digest(), "plugin loaded");
     let cursors = install(config, parts, &collections)?;
     let inboxes = (0..config.partitions.max(1)).map(|_| Inbox::new(config.queue_messages)).collect();
@@ -125,18 +123,33 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
     Ok((binding, workers))
 }
 
+/// Where the plugin's lines go; without metrics nobody counts what is lost of them.
+fn log(config: &BindingConfig, metrics: Option<&BindingMetrics>) -> telemetry::Log {
+    let counters = metrics.map(|metrics| (metrics.log_dropped.clone(), metrics.log_cut.clone()));
+    let (dropped, cut) = counters.unwrap_or_default();
+    telemetry::Log { binding: config.name.as_str().into(), dropped, cut }
+}
+
 fn setup(config: &BindingConfig, gateway: &str) -> Setup {
     let text = serde_json::Value::Object(config.config.0.clone()).to_string();
     Setup { gateway: gateway.to_owned(), binding: config.name.clone(), config: text }
 }
 
 fn limits(config: &BindingConfig) -> Limits {
+    let limits = &config.limits;
     Limits {
-        memory_bytes: config.limits.memory.in_memory(),
-        deadline: config.limits.deadline,
-        output_bytes: config.limits.output.in_memory(),
-        log_bytes: config.limits.log.in_memory(),
-        ..Limits::default()
+        memory_bytes: limits.memory.in_memory(),
+        table_elements: limits.table_elements,
+        instances: limits.instances,
+        memories: limits.memories,
+        tables: limits.tables,
+        handles: limits.handles,
+        deadline: limits.deadline,
+        output_bytes: limits.output.in_memory(),
+        effects: limits.effects,
+        log_bytes: limits.log.in_memory(),
+        log_line_bytes: limits.log_line.in_memory(),
+        host_calls: limits.host_calls,
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use causeway_core::message::{Message, QoS};
 use causeway_host::{
-    Batch, Component, Digest, Engine, Input, Level, Limits, LoadError, Outcome, Qos, Sender, Setup, StartError,
-    TelemetryInstance, TelemetryPlugin, Trap,
+    Batch, Component, Digest, Engine, Imports, Input, Level, Limits, LoadError, LostLines, Outcome, Qos, ReadError,
+    Records, Sender, Setup, StartError, State, TelemetryInstance, TelemetryPlugin, Trap,
 };
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
@@ -32,6 +32,8 @@ pub struct Log {
     pub binding: Arc<str>,
     /// Lines beyond a call's budget.
     pub dropped: Counter,
+    /// Lines that were longer than a line may be.
+    pub cut: Counter,
 }
 
 impl causeway_host::Log for Log {
@@ -45,8 +47,25 @@ impl causeway_host::Log for Log {
         }
     }
 
-    fn dropped(&mut self, lines: u64) {
-        self.dropped.inc_by(lines);
+    fn lost(&mut self, lost: LostLines) {
+        self.dropped.inc_by(lost.dropped);
+        self.cut.inc_by(lost.cut);
+    }
+}
+
+/// The reads of a plugin that was granted no collection and keeps no state.
+#[derive(Debug)]
+struct Nothing;
+
+impl State for Nothing {
+    fn get(&mut self, _: u32, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+impl Records for Nothing {
+    fn get(&mut self, _: u32, collection: &str, _: &[&str]) -> Result<Option<String>, ReadError> {
+        Err(ReadError::Denied(format!("no binding is granted to read collection `{collection}`")))
     }
 }
 
@@ -114,7 +133,11 @@ impl Guest {
     fn take_instance(&mut self) -> Result<TelemetryInstance, StartError> {
         match self.instance.take() {
             Some(instance) => Ok(instance),
-            None => self.plugin.start(&self.setup, &self.limits, Box::new(self.log.clone())),
+            None => {
+                let log = Box::new(self.log.clone());
+                let imports = Imports { log, state: Box::new(Nothing), records: Box::new(Nothing) };
+                self.plugin.start(&self.setup, &self.limits, imports)
+            }
         }
     }
 }

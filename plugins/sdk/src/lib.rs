@@ -3,7 +3,8 @@
 //! A plugin is a type that implements the trait of its kind, and one line that exports it:
 //!
 //! ```ignore
-//! use causeway_plugin::telemetry::{Batch, Effects, Failure, Message, Router, Setup};
+//! use causeway_plugin::telemetry::{Message, Router, Setup};
+//! use causeway_plugin::{Effects, Failure};
 //!
 //! struct Thermometer;
 //!
@@ -21,14 +22,24 @@
 //! causeway_plugin::export_telemetry!(Thermometer);
 //! ```
 //!
+//! What the plugin may ask about a message are methods of the message: `message.state("name")`,
+//! `message.record("collection", &["key"])`. A plugin that never calls them does not import them, and needs no right to.
+//!
+//! The rules of a plugin are ordinary code with ordinary tests: [`testing`] stands in for the gateway.
+//!
 //! It is built for `wasm32-unknown-unknown` as a `cdylib` and turned into a component; `wit/README.md` says how.
 
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a guest reaches the bindings' exports"))]
 
 mod effects;
 mod panic;
+#[cfg_attr(not(target_arch = "wasm32"), path = "reads/native.rs")]
+mod reads;
 pub mod telemetry;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 
+pub use bindings::causeway::plugin::types::{Effect, Publication, Row, StateChange};
 pub use effects::{Effects, Failure};
 
 /// The raw bindings, for what the typed layer does not cover.
@@ -46,6 +57,7 @@ pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",
         world: "telemetry",
+        additional_derives: [PartialEq, Eq],
         pub_export_macro: true,
         export_macro_name: "export_bindings",
         default_bindings_module: "causeway_plugin::bindings",
@@ -59,9 +71,19 @@ pub mod rt {
     pub use crate::telemetry::{configure, route_batch};
 }
 
-/// Writes a line to the gateway's log.
+/// Writes a line to the gateway's log; in a plugin's own tests, to standard error.
 pub mod log {
-    pub use crate::bindings::causeway::plugin::log::{Level, write};
+    pub use crate::bindings::causeway::plugin::log::Level;
+
+    #[cfg(target_arch = "wasm32")]
+    pub use crate::bindings::causeway::plugin::log::write;
+
+    /// Writes a line.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[expect(clippy::print_stderr, reason = "where a test's output belongs")]
+    pub fn write(level: Level, text: &str) {
+        eprintln!("{level:?}: {text}");
+    }
 
     /// Something is broken and somebody must act.
     pub fn error(text: &str) {

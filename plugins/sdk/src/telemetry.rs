@@ -1,8 +1,10 @@
 //! Telemetry plugins: messages in, rows and publications out.
 
 use crate::bindings::causeway::plugin::types::{self as raw, Outcome};
+use crate::reads::Reads;
 use crate::{Effects, Failure};
 
+pub use crate::bindings::causeway::plugin::records::ReadError;
 pub use crate::bindings::causeway::plugin::types::{Qos, Sender};
 pub use crate::bindings::exports::causeway::plugin::config::Setup;
 
@@ -45,6 +47,8 @@ pub struct Message<'a> {
     pub content_type: Option<&'a str>,
     /// MQTT 5 user properties.
     pub user_properties: &'a [(String, String)],
+    /// What answers for this message; a test makes it with [`testing::Input`](crate::testing::Input).
+    pub(crate) reads: Reads<'a>,
 }
 
 impl<'a> Message<'a> {
@@ -60,7 +64,25 @@ impl<'a> Message<'a> {
         lookup(&self.sender.attributes, name)
     }
 
-    fn of(message: &'a raw::Message, sender: &'a Sender) -> Self {
+    /// What the plugin remembers under `name` for the key of this message, as the calls before this one left it.
+    ///
+    /// The key is the unit of order: the sender, or the template variable that the binding names.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<Vec<u8>> {
+        self.reads.state(name)
+    }
+
+    /// The document of a key in a collection, a JSON object; `key` has one value for each column of the collection's
+    /// key, in the order of its declaration.
+    ///
+    /// # Errors
+    /// [`ReadError::Denied`] is the operator's to mend, [`ReadError::Unavailable`] is best returned: `?` makes each the
+    /// failure that fits it.
+    pub fn record(&self, collection: &str, key: &[&str]) -> Result<Option<String>, ReadError> {
+        self.reads.record(collection, key)
+    }
+
+    fn of(message: &'a raw::Message, sender: &'a Sender, reads: Reads<'a>) -> Self {
         Self {
             topic: &message.topic,
             variables: &message.variables,
@@ -71,6 +93,7 @@ impl<'a> Message<'a> {
             received_ms: message.received,
             content_type: message.content_type.as_deref(),
             user_properties: &message.user_properties,
+            reads,
         }
     }
 }
@@ -90,12 +113,12 @@ pub fn configure<R: Router>(setup: &Setup) -> Result<R, String> {
 #[doc(hidden)]
 pub fn route_batch<R: Router>(router: &R, batch: &raw::Batch) -> Vec<Outcome> {
     let senders = &batch.senders;
-    let one = |message: &raw::Message| {
+    let one = |(message, index): (&raw::Message, u32)| {
         let sender = usize::try_from(message.sender).ok().and_then(|at| senders.get(at));
         let sender = sender.ok_or_else(|| Failure::malformed("the message names no sender of its batch"))?;
-        router.route(Message::of(message, sender))
+        router.route(Message::of(message, sender, Reads::of(index)))
     };
-    batch.messages.iter().map(|m| one(m).map(Effects::into_inner).map_err(Failure::into_inner)).collect()
+    batch.messages.iter().zip(0..).map(|m| one(m).map(Effects::into_inner).map_err(Failure::into_inner)).collect()
 }
 
 /// Exports a [`Router`] as a telemetry plugin. Outside of a guest it expands to nothing, so that a plugin's logic can be

@@ -1,6 +1,7 @@
 //! The router as a plain Rust type: one message in, effects or a failure out.
 
-use causeway_plugin::bindings::causeway::plugin::types::{Effect, Qos, Sender};
+use causeway_plugin::Effect;
+use causeway_plugin::testing::{Gateway, Input};
 use serde_json::{Value, json};
 
 use super::*;
@@ -12,20 +13,9 @@ fn route(flow: &str, payload: &str) -> Result<Vec<Effect>, Failure> {
 }
 
 fn route_from(attributes: &[(&str, &str)], flow: &str, payload: &str) -> Result<Vec<Effect>, Failure> {
-    let attributes = attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let sender = Sender { id: "d1".to_owned(), attributes };
-    let message = Message {
-        topic: &format!("dt/cvra/d1/{flow}"),
-        variables: &[("device".to_owned(), "d1".to_owned())],
-        sender: &sender,
-        payload: payload.as_bytes(),
-        qos: Qos::AtLeastOnce,
-        retain: false,
-        received_ms: RECEIVED,
-        content_type: None,
-        user_properties: &[],
-    };
-    Telemetry.route(message).map(|effects| effects.as_slice().to_vec())
+    let input = Input::new(format!("dt/cvra/d1/{flow}"), payload).sender("d1", attributes).variable("device", "d1");
+    let effects = Gateway::new().route(&Telemetry, &input.received_ms(RECEIVED))?;
+    Ok(effects.as_slice().to_vec())
 }
 
 fn cardata(sent: &str) -> String {

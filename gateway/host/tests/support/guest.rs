@@ -9,17 +9,32 @@ use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
+/// The imports by the names that a body gives them.
+const IMPORTS: [(&str, &str); 3] = [
+    ("$log", r#"(import "causeway:plugin/log@0.1.0-draft" "write" (func $log (param i32 i32 i32)))"#),
+    // Message, name (pointer, length), where the answer goes: tag, pointer, length.
+    ("$state", r#"(import "causeway:plugin/state@0.1.0-draft" "get" (func $state (param i32 i32 i32 i32)))"#),
+    // Message, collection (pointer, length), key (pointer, length), where the answer goes: tag, option or error, pointer,
+    // length.
+    (
+        "$record",
+        r#"(import "causeway:plugin/records@0.1.0-draft" "get" (func $record (param i32 i32 i32 i32 i32 i32)))"#,
+    ),
+];
+
 /// A component whose `route-batch` has this body: its parameters are senders (pointer, length) and messages (pointer,
 /// length), its result a pointer to a list of outcomes.
 pub(crate) fn component(body: &str) -> Vec<u8> {
     encode(&module(body))
 }
 
-/// The core module of [`component`]. Zeros lie from 65536 on; an outcome has 16 bytes, all zeros are no effects.
+/// The core module of [`component`]. Zeros lie from 65536 on; an outcome has 16 bytes, all zeros are no effects. An import
+/// that the body does not name is not there.
 pub(crate) fn module(body: &str) -> String {
+    let imports: String = IMPORTS.iter().filter(|(name, _)| body.contains(name)).map(|(_, import)| *import).collect();
     format!(
         r#"(module
-  (import "causeway:plugin/log@0.1.0-draft" "write" (func $log (param i32 i32 i32)))
+  {imports}
   (memory (export "memory") 3)
   (table 1 funcref)
   (global $next (mut i32) (i32.const 131072))
