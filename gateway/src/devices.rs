@@ -30,7 +30,7 @@ use crate::config::{DevicesConfig, Registration};
 use crate::store::devices::{self as rows, Seen};
 use crate::store::{Store, WriteError};
 use refusals::Refusals;
-use table::Table;
+use table::{Known, Table};
 
 /// Time between two writes of what connections told about devices.
 const SEEN_PERIOD: Duration = Duration::from_secs(30);
@@ -76,6 +76,15 @@ impl Devices {
     #[must_use]
     pub fn get(&self, id: &str) -> Option<Arc<Device>> {
         self.parts.table().get(id)
+    }
+
+    /// The device with that identity, whether it may connect or not.
+    #[must_use]
+    pub fn of_identity(&self, identity: &str) -> Option<Arc<Device>> {
+        match self.parts.table().known(identity) {
+            Known::Device(device) => Some(device),
+            Known::Removed | Known::Unknown => None,
+        }
     }
 
     /// The devices that match, in the order of their ids.

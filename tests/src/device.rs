@@ -60,7 +60,7 @@ impl Device {
         let id = self.next_id();
         self.send(&packet::subscribe(self.version(), id, filters, properties)).await;
         self.expect("a SUBACK", |packet| match packet {
-            Packet::SubAck { id: of, codes } if *of == id => Some(codes.clone()),
+            Packet::SubAck { id: of, codes, .. } if *of == id => Some(codes.clone()),
             _ => None,
         })
         .await
@@ -71,7 +71,7 @@ impl Device {
         let id = self.next_id();
         self.send(&packet::unsubscribe(self.version(), id, filters)).await;
         self.expect("an UNSUBACK", |packet| match packet {
-            Packet::UnsubAck { id: of, codes } if *of == id => Some(codes.clone()),
+            Packet::UnsubAck { id: of, codes, .. } if *of == id => Some(codes.clone()),
             _ => None,
         })
         .await
@@ -100,7 +100,7 @@ impl Device {
         let wanted = self.start(publish).await;
         loop {
             match self.wire.receive().await? {
-                Packet::PubAck { id, reason } if id == wanted => return Some(reason),
+                Packet::PubAck { id, reason, .. } if id == wanted => return Some(reason),
                 other => self.inbox.push_back(other),
             }
         }
@@ -118,7 +118,7 @@ impl Device {
     /// Awaits the PUBACK of `id` and returns its reason.
     pub async fn puback(&mut self, id: u16) -> u8 {
         self.expect("a PUBACK", |packet| match packet {
-            Packet::PubAck { id: of, reason } if *of == id => Some(*reason),
+            Packet::PubAck { id: of, reason, .. } if *of == id => Some(*reason),
             _ => None,
         })
         .await
@@ -127,7 +127,7 @@ impl Device {
     /// Awaits the PUBREC of `id` and returns its reason.
     pub async fn pubrec(&mut self, id: u16) -> u8 {
         self.expect("a PUBREC", |packet| match packet {
-            Packet::PubRec { id: of, reason } if *of == id => Some(*reason),
+            Packet::PubRec { id: of, reason, .. } if *of == id => Some(*reason),
             _ => None,
         })
         .await

@@ -26,6 +26,7 @@ pub mod property {
     pub const SESSION_EXPIRY: u8 = 0x11;
     pub const ASSIGNED_CLIENT_ID: u8 = 0x12;
     pub const SERVER_KEEP_ALIVE: u8 = 0x13;
+    pub const REQUEST_PROBLEM: u8 = 0x17;
     pub const WILL_DELAY: u8 = 0x18;
     pub const REASON: u8 = 0x1f;
     pub const RECEIVE_MAXIMUM: u8 = 0x21;

@@ -12,6 +12,7 @@ mod it {
     mod policies;
     mod qos;
     mod real_clients;
+    mod reasons;
     mod retained;
     mod router_death;
     mod sessions;

@@ -4,8 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Problem;
@@ -73,17 +71,6 @@ impl Reloads {
         done.unwrap_or_else(|error| self.remember(what, vec![error.to_string()], Vec::new()))
     }
 
-    /// Rereads everything at each SIGHUP, until `stop`.
-    pub async fn hangups(self, stop: CancellationToken) -> std::io::Result<()> {
-        let mut hangups = signal(SignalKind::hangup())?;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                _ = hangups.recv() => self.run(What::Everything).await,
-            };
-        }
-    }
-
     fn run_blocking(&self, what: What) -> LastReload {
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         if what != What::Policies {
@@ -110,6 +97,9 @@ impl Reloads {
     fn remember(&self, what: What, problems: Vec<String>, warnings: Vec<String>) -> LastReload {
         for problem in &problems {
             tracing::error!(problem, "a reload was refused and the state before stays");
+        }
+        for warning in &warnings {
+            tracing::warn!(warning, "a reload found something to look at");
         }
         tracing::info!(what = what.word(), problems = problems.len(), warnings = warnings.len(), "reloaded");
         let last = LastReload { at_ms: self.clock.now_ms(), what: what.word(), problems, warnings };

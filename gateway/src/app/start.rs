@@ -1,5 +1,6 @@
 //! The order in which the parts are built: what can be wrong first, then state, then work, then sockets.
 
+use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -94,7 +95,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
     let (bounds, now) = (retention::Bounds::new(&config.storage, &config.journal), clock.clone());
     tasks.background.spawn(until(tasks.parts.clone(), retention::run(store.clone(), bounds, move || now.now_ms())));
     reload_on_change(&reloads, policies.clone(), &tasks)?;
-    let listening = accept(bound, &broker, &tasks);
+    let listening = accept(bound, &broker, &reloads, &tasks);
     let listeners = listening.iter().map(|listening| (listening.name.clone(), listening.address)).collect();
     let context = Context::new(Parts {
         gateway_id: id.clone(),
@@ -127,7 +128,8 @@ fn named(config: &Config, tls: &[Option<Tls>]) -> Vec<(String, Tls)> {
     names.zip(tls).filter_map(|(name, tls)| Some((name, tls.clone()?))).collect()
 }
 
-/// Certificates and policies are read again on SIGHUP, policies also when their files change.
+/// Certificates and policies are read again on SIGHUP, and when their files change: policies here, certificates with
+/// their listener.
 fn reload_on_change(reloads: &Reloads, policies: Policies, tasks: &Tasks) -> Result<(), StartError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::line)?;
     let (everything, stop) = (reloads.clone(), tasks.parts.clone());
@@ -136,15 +138,19 @@ fn reload_on_change(reloads: &Reloads, policies: Policies, tasks: &Tasks) -> Res
             everything.run(What::Everything).await;
         }
     }));
-    let reloads = reloads.clone();
-    let changed = move || {
-        let reloads = reloads.clone();
-        async move {
-            reloads.run(What::Policies).await;
-        }
-    };
-    tasks.background.spawn(policy::watch::watch(policies, stop, changed));
+    tasks.background.spawn(policy::watch::watch(policies, stop, again(reloads, What::Policies)));
     Ok(())
+}
+
+/// What a watch of files calls.
+fn again(reloads: &Reloads, what: What) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static {
+    let reloads = reloads.clone();
+    move || {
+        let reloads = reloads.clone();
+        Box::pin(async move {
+            reloads.run(what).await;
+        })
+    }
 }
 
 async fn bind_operators(config: &Config) -> Result<(UnixListener, Option<Https>), StartError> {
@@ -358,13 +364,14 @@ async fn bind_metrics(config: &Config) -> Result<Option<TcpListener>, StartError
 }
 
 /// Starts the accept loops; each connection becomes a task of its own.
-fn accept(bound: Vec<Bound>, broker: &Arc<Broker>, tasks: &Tasks) -> Vec<Listening> {
+fn accept(bound: Vec<Bound>, broker: &Arc<Broker>, reloads: &Reloads, tasks: &Tasks) -> Vec<Listening> {
     let mut listening = Vec::new();
     for Bound { name, address, tls, listener } in bound {
         info!(listener = name, %address, tls = tls.is_some(), "listening");
         listening.push(Listening { name: name.clone(), address, tls: tls.is_some(), probes: listener.probes() });
         if let Some(tls) = tls {
-            tasks.background.spawn(tls.watch(name, tasks.parts.clone()));
+            let reload = again(reloads, What::Certificates);
+            tasks.background.spawn(tls.watch(name, tasks.parts.clone(), reload));
         }
         let (broker, sessions) = (broker.clone(), tasks.sessions.clone());
         let serve = move |accepted| connection::serve(accepted, broker.clone(), sessions.clone());

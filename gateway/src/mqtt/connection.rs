@@ -157,9 +157,12 @@ impl Connection {
                 Event::Timer => self.on_timer(),
                 Event::Standing(standing) => {
                     info!(device = %self.session.key.device, ?standing, "the certificate is no longer good");
-                    Err(End::Said(Reason::NotAuthorized))
+                    Err(End::Said(
+                        Reason::NotAuthorized,
+                        "the client certificate is expired, revoked or no longer trusted",
+                    ))
                 }
-                Event::Shutdown => Err(End::Said(Reason::ServerShuttingDown)),
+                Event::Shutdown => Err(End::Said(Reason::ServerShuttingDown, "the gateway shuts down")),
             };
             if let Err(end) = handled {
                 return end;
@@ -227,7 +230,7 @@ impl Connection {
         if self.agreed.idle_limit.is_some_and(|limit| now >= self.last_read + limit) {
             // While we do not read, the silence is ours and not the client's.
             if self.may_read() && self.broker.router.has_room() {
-                return Err(End::Said(Reason::KeepAliveTimeout));
+                return Err(End::Said(Reason::KeepAliveTimeout, "no packet within 1.5 times the keep-alive"));
             }
             self.last_read = now;
         }
@@ -237,10 +240,10 @@ impl Connection {
         }
         if self.partial_since.is_some_and(|since| now >= since + config.packet_timeout) {
             self.broker.metrics.packet_timeouts.inc();
-            return Err(End::Said(Reason::ProtocolError));
+            return Err(End::Said(Reason::ProtocolError, "the rest of a packet did not come in time"));
         }
         if self.held.oldest().is_some_and(|since| now >= since + config.ack_timeout) {
-            return Err(End::Said(Reason::ServerBusy));
+            return Err(End::Said(Reason::ServerBusy, "acknowledgements have waited too long for the disk"));
         }
         self.paused_until.take_if(|until| now >= *until);
         // Nothing may be due for long: the next deadline sets the timer again.
@@ -251,7 +254,7 @@ impl Connection {
     fn follow_orders(&mut self) -> Result<(), End> {
         let order = self.session.lock().order.take();
         match order {
-            Some(Order::Close(reason)) => Err(End::Said(reason)),
+            Some(Order::Close(reason, text)) => Err(End::Said(reason, text)),
             Some(Order::Review) => self.review(),
             None => Ok(()),
         }

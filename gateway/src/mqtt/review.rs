@@ -50,7 +50,7 @@ fn review(broker: &Broker, session: &Session) {
     let standing = device.map(|device| broker.devices.get(&device.id).filter(|device| device.enabled));
     if let Some(None) = standing {
         info!(device = %session.key.device, client = %session.key.client, "the device was removed or disabled");
-        session.order(Order::Close(Reason::NotAuthorized));
+        session.order(Order::Close(Reason::NotAuthorized, "the device was removed or disabled"));
     } else {
         session.order(Order::Review);
     }

@@ -191,8 +191,8 @@ const CROWDED_PART: usize = 4;
 /// What somebody else wants of a session's connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Order {
-    /// Say this and close.
-    Close(Reason),
+    /// Say this reason, with its reason string, and close.
+    Close(Reason, &'static str),
     /// Policies or attributes changed: check the subscriptions again.
     Review,
 }
@@ -232,7 +232,7 @@ impl Session {
             return false;
         }
         // A close is never taken back by a review.
-        if !matches!(inner.order, Some(Order::Close(_))) {
+        if !matches!(inner.order, Some(Order::Close(..))) {
             inner.order = Some(order);
         }
         drop(inner);

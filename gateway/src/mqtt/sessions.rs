@@ -150,7 +150,7 @@ impl Sessions {
             let Some(session) = existing else {
                 return Ok(Opened { replaced, ..self.create(key, expiry_s)? });
             };
-            session.order(Order::Close(Reason::SessionTakenOver));
+            session.order(Order::Close(Reason::SessionTakenOver, "another connection has this client id now"));
             let slot = tokio::time::timeout(TAKEOVER_TIMEOUT, session.slot.clone().lock_owned()).await;
             let slot = slot.map_err(|_| OpenError::Busy)?;
             if session.lock().ended {

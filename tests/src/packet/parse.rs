@@ -7,12 +7,12 @@ use super::{Properties, Publish, Value, Version};
 pub enum Packet {
     ConnAck { session_present: bool, code: u8, properties: Properties },
     Publish(Publish),
-    PubAck { id: u16, reason: u8 },
-    PubRec { id: u16, reason: u8 },
+    PubAck { id: u16, reason: u8, properties: Properties },
+    PubRec { id: u16, reason: u8, properties: Properties },
     PubRel { id: u16, reason: u8 },
     PubComp { id: u16, reason: u8 },
-    SubAck { id: u16, codes: Vec<u8> },
-    UnsubAck { id: u16, codes: Vec<u8> },
+    SubAck { id: u16, codes: Vec<u8>, properties: Properties },
+    UnsubAck { id: u16, codes: Vec<u8>, properties: Properties },
     PingResp,
     Disconnect { reason: u8, properties: Properties },
 }
@@ -32,15 +32,19 @@ impl Packet {
                 Self::ConnAck { session_present, code, properties }
             }
             0x30..=0x3f => Self::Publish(publish(&mut input, first, v5)),
-            0x40 => input.acknowledgement(|id, reason| Self::PubAck { id, reason }),
-            0x50 => input.acknowledgement(|id, reason| Self::PubRec { id, reason }),
-            0x62 => input.acknowledgement(|id, reason| Self::PubRel { id, reason }),
-            0x70 => input.acknowledgement(|id, reason| Self::PubComp { id, reason }),
+            0x40 => input.acknowledgement(|id, reason, properties| Self::PubAck { id, reason, properties }),
+            0x50 => input.acknowledgement(|id, reason, properties| Self::PubRec { id, reason, properties }),
+            0x62 => input.acknowledgement(|id, reason, _| Self::PubRel { id, reason }),
+            0x70 => input.acknowledgement(|id, reason, _| Self::PubComp { id, reason }),
             0x90 | 0xb0 => {
                 let id = input.two();
-                input.properties(v5);
+                let properties = input.properties(v5);
                 let codes = input.rest().to_vec();
-                if first == 0x90 { Self::SubAck { id, codes } } else { Self::UnsubAck { id, codes } }
+                if first == 0x90 {
+                    Self::SubAck { id, codes, properties }
+                } else {
+                    Self::UnsubAck { id, codes, properties }
+                }
             }
             0xd0 => Self::PingResp,
             0xe0 if v5 => {
@@ -117,13 +121,11 @@ impl Input<'_> {
         String::from_utf8(self.binary()).expect("text that is not UTF-8")
     }
 
-    fn acknowledgement(&mut self, build: impl Fn(u16, u8) -> Packet) -> Packet {
+    fn acknowledgement(&mut self, build: impl Fn(u16, u8, Properties) -> Packet) -> Packet {
         let id = self.two();
         let reason = if self.is_empty() { 0 } else { self.byte() };
-        if !self.is_empty() {
-            self.properties(true);
-        }
-        build(id, reason)
+        let properties = self.properties(!self.is_empty());
+        build(id, reason, properties)
     }
 
     fn properties(&mut self, present: bool) -> Properties {

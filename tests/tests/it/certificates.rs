@@ -118,6 +118,29 @@ async fn a_new_server_certificate_and_authority_come_without_dropping_anyone() {
 }
 
 #[tokio::test]
+async fn a_changed_certificate_is_noticed_without_a_signal_and_shown_as_the_last_reload() {
+    let setup = with_own_tool();
+    certs(&setup, &["issue", "d1"]);
+    let gateway = setup.start().await;
+    let setup = gateway.setup();
+    let mut device = connect(setup, &identity(setup, "d1")).await;
+    assert!(gateway.query(&["status"])["last_reload"].is_null());
+    certs(setup, &["server", "--force", "--san", &gateway.address(0).ip().to_string()]);
+    let last = causeway_tests::wait::until("the reload is shown", async || {
+        let last = gateway.query(&["status"])["last_reload"].clone();
+        (!last.is_null()).then_some(last)
+    })
+    .await;
+    assert_eq!((&last["what"], &last["problems"]), (&json!("certificates"), &json!([])));
+    std::fs::write(setup.path("tool/server.pem"), "broken").unwrap();
+    causeway_tests::wait::until("the refused reload is shown", async || {
+        gateway.query(&["status"])["last_reload"].to_string().contains("server.pem").then_some(())
+    })
+    .await;
+    device.ping().await;
+}
+
+#[tokio::test]
 async fn a_session_ends_with_its_certificate() {
     let setup = setup();
     let mut params = pki::leaf("short", rcgen::ExtendedKeyUsagePurpose::ClientAuth);

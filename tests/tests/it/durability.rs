@@ -53,11 +53,11 @@ impl Publisher {
             }
             let Some(packet) = device.wire.next().await else { return self };
             match packet {
-                Packet::PubAck { id, reason } if reason < 0x80 => {
+                Packet::PubAck { id, reason, .. } if reason < 0x80 => {
                     self.acknowledged.insert(first + u64::from(id) - 1);
                     in_flight -= 1;
                 }
-                Packet::PubRec { id, reason } if reason < 0x80 => {
+                Packet::PubRec { id, reason, .. } if reason < 0x80 => {
                     self.acknowledged.insert(first + u64::from(id) - 1);
                     device.send(&packet::ack(0x62, id)).await;
                 }

@@ -234,7 +234,7 @@ async fn packet_ids_used_for_two_things_at_once_confuse_nobody() {
         device.send(&packet::subscribe(Version::V5, 5, &[("d", 1)], &Vec::new())).await;
         device
             .expect("a SUBACK", |packet| match packet {
-                Packet::SubAck { id: 5, codes } => Some(codes.clone()),
+                Packet::SubAck { id: 5, codes, .. } => Some(codes.clone()),
                 _ => None,
             })
             .await

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytestring::ByteString;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::{debug, info};
 
 use super::Connection;
@@ -15,6 +16,31 @@ const LAST_WRITE: Duration = Duration::from_secs(1);
 /// last word would be lost.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Writes the last words, closes this side, and reads on for a moment, so that the peer can read them.
+pub(super) async fn farewell(
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+    words: &[u8],
+) {
+    let last = async {
+        writer.write_all(words).await?;
+        writer.shutdown().await
+    };
+    if !matches!(tokio::time::timeout(LAST_WRITE, last).await, Ok(Ok(()))) {
+        return;
+    }
+    let rest = async {
+        let mut rest = BytesMut::with_capacity(1024);
+        while reader.read_buf(&mut rest).await.is_ok_and(|count| count > 0) {
+            rest.clear();
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, rest).await;
+}
+
+/// The journal takes nothing: what the client did cannot be kept.
+pub(super) const NOT_RECORDED: End = End::Said(Reason::UnspecifiedError, "the disk takes no records");
+
 /// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -22,8 +48,8 @@ pub(super) enum End {
     Left,
     /// The socket is gone, or the client asked for its will.
     Lost,
-    /// The gateway ends it for this reason.
-    Said(Reason),
+    /// The gateway ends it for this reason, with its reason string.
+    Said(Reason, &'static str),
     /// The client broke the protocol's syntax.
     Malformed(WireError),
 }
@@ -31,7 +57,7 @@ pub(super) enum End {
 impl End {
     /// Whether the client's will is due (MQTT5 3.1.2.5). A shutdown of the gateway is no failure of the client.
     fn fires_will(&self) -> bool {
-        !matches!(self, Self::Left | Self::Said(Reason::ServerShuttingDown))
+        !matches!(self, Self::Left | Self::Said(Reason::ServerShuttingDown, _))
     }
 }
 
@@ -52,27 +78,16 @@ impl Connection {
         self.broker.metrics.connections.dec();
         match &end {
             End::Malformed(error) => self.output.extend_from_slice(&error.farewell),
-            End::Said(reason) => self.write(&Reply::Disconnect { reason: *reason, text: None }),
+            End::Said(reason, text) => {
+                self.write(&Reply::Disconnect { reason: *reason, text: Some(ByteString::from_static(text)) });
+            }
             End::Left | End::Lost => {}
         }
         if matches!(end, End::Lost) {
             return;
         }
-        let Self { mut writer, mut reader, mut output, .. } = self;
-        let last = async {
-            writer.write_all_buf(&mut output).await?;
-            writer.shutdown().await
-        };
-        if !matches!(tokio::time::timeout(LAST_WRITE, last).await, Ok(Ok(()))) {
-            return;
-        }
-        let rest = async {
-            let mut rest = BytesMut::with_capacity(1024);
-            while reader.read_buf(&mut rest).await.is_ok_and(|count| count > 0) {
-                rest.clear();
-            }
-        };
-        let _ = tokio::time::timeout(LINGER, rest).await;
+        let Self { mut writer, mut reader, output, .. } = self;
+        farewell(&mut reader, &mut writer, &output).await;
     }
 
     fn report(&self, end: &End) {
@@ -81,7 +96,7 @@ impl Connection {
         match end {
             End::Left => debug!(%device, %client, "client disconnected"),
             End::Lost => debug!(%device, %client, "connection lost"),
-            End::Said(reason) => info!(%device, %client, ?reason, "connection ended"),
+            End::Said(reason, why) => info!(%device, %client, ?reason, why, "connection ended"),
             End::Malformed(error) => {
                 self.broker.metrics.malformed.inc();
                 info!(%device, %client, peer = %self.peer.address, %error, "malformed packet");

@@ -2,21 +2,22 @@
 //!
 //! Every refusal says why to the log, and to the client as far as its version can.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use causeway_core::message::{Message, QoS};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
+use super::closing::farewell;
 use super::held::Held;
-use super::inbound::refusal;
 use super::{Agreed, Connection, FAR, io, outbound};
-use crate::devices::AdmitError;
+use crate::devices::{AdmitError, Refusal};
 use crate::journal::Durable;
 use crate::mqtt::broker::Broker;
 use crate::mqtt::identity::Peer;
@@ -28,17 +29,33 @@ use crate::mqtt::will::Will;
 use crate::mqtt::wire::{self, ConnAck, Connect, Decoder, Packet, Reason, Reply, Version};
 use crate::policy::{Action, Principal, Request, Resource};
 
-/// How long the answer to a refused CONNECT may take.
-const REFUSAL: Duration = Duration::from_secs(1);
+/// What is refused when it is not a will.
+const CONNECT: &str = Action::Connect.name();
 
-/// A CONNECT that is refused: what the client is told and what the log says.
+/// A CONNECT that is refused.
 struct Refused {
     reason: Reason,
+    /// What the client is told.
+    told: Cow<'static, str>,
+    /// What the log and `causeway device show` say: policy, file and line too.
     why: String,
+    /// What was refused: the connection itself, or a will.
+    action: &'static str,
+    /// The will's topic.
+    topic: String,
 }
 
-fn refuse<T>(reason: Reason, why: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused { reason, why: why.into() })
+impl Refused {
+    /// A refusal whose reason is not for the operator alone.
+    fn new(reason: Reason, why: impl Into<Cow<'static, str>>) -> Self {
+        let told = why.into();
+        Self { reason, why: told.to_string(), told, action: CONNECT, topic: String::new() }
+    }
+
+    /// A refusal that tells the client less than the operator.
+    fn telling(reason: Reason, told: &'static str, why: impl Into<String>) -> Self {
+        Self { why: why.into(), ..Self::new(reason, told) }
+    }
 }
 
 /// Opens the session of an accepted stream; `None` when the peer was refused or said nothing in time.
@@ -47,7 +64,7 @@ pub(super) async fn connect(accepted: Accepted, broker: Arc<Broker>) -> Option<C
     let mut decoder = Decoder::new(wire::limits_before_connect(&broker.config));
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut input = BytesMut::new();
-    let read = read_connect(&mut reader, &mut writer, &mut decoder, &mut input);
+    let read = read_connect(&mut reader, &mut decoder, &mut input);
     let read = tokio::time::timeout(broker.config.connect_timeout, read);
     let read = tokio::select! {
         read = read => read,
@@ -57,9 +74,10 @@ pub(super) async fn connect(accepted: Accepted, broker: Arc<Broker>) -> Option<C
         }
     };
     let connect = match read {
-        Ok(Some(connect)) => connect,
-        Ok(None) => {
+        Ok(Ok(connect)) => connect,
+        Ok(Err(last_words)) => {
             broker.metrics.connect_refused("malformed");
+            say_farewell(&mut reader, &mut writer, &last_words, &permit).await;
             return None;
         }
         Err(_) => {
@@ -109,45 +127,73 @@ pub(super) async fn connect(accepted: Accepted, broker: Arc<Broker>) -> Option<C
         Err(refused) => {
             info!(peer = %peer.address, client = %connect.client_id, reason = %refused.why, "CONNECT refused");
             broker.metrics.connect_refused("refused");
-            let connack = Reply::ConnAck(Box::new(ConnAck::refused(refused.reason)));
+            let connack = Reply::ConnAck(Box::new(ConnAck::refused(refused.reason, refused.told.as_ref())));
+            remember(&connect, &peer, &broker, refused);
             let mut output = BytesMut::new();
             let _ = encoder.encode(&connack, &mut output);
-            farewell(&mut writer, &output).await;
+            say_farewell(&mut reader, &mut writer, &output, &permit).await;
             None
         }
     }
 }
 
-/// The first packet, which must be CONNECT; what it breaks is answered here.
+/// The first packet, which must be CONNECT; for any other, the last words to the peer, if there are any.
 async fn read_connect(
     reader: &mut (impl AsyncRead + Unpin),
-    writer: &mut (impl AsyncWrite + Unpin),
     decoder: &mut Decoder,
     input: &mut BytesMut,
-) -> Option<Connect> {
+) -> Result<Connect, Bytes> {
     loop {
         match decoder.next(input) {
-            Ok(Some(Packet::Connect(connect))) => return Some(*connect),
-            Ok(Some(_)) => return None,
+            Ok(Some(Packet::Connect(connect))) => return Ok(*connect),
+            Ok(Some(_)) => return Err(Bytes::new()),
             Ok(None) => {}
             Err(error) => {
                 debug!(%error, "malformed CONNECT");
-                farewell(writer, &error.farewell).await;
-                return None;
+                return Err(error.farewell);
             }
         }
         if !io::read_some(reader, input).await.is_ok_and(|count| count > 0) {
-            return None;
+            return Err(Bytes::new());
         }
     }
 }
 
-async fn farewell(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
-    let last = async {
-        writer.write_all(bytes).await?;
-        writer.shutdown().await
+/// The refusal of a connection that is still half open: who needs its place gets it.
+async fn say_farewell(
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+    words: &[u8],
+    permit: &Permit,
+) {
+    if words.is_empty() {
+        return;
+    }
+    tokio::select! {
+        () = farewell(reader, writer, words) => {}
+        () = permit.evicted() => {}
+    }
+}
+
+/// Remembers a refusal for `causeway device show`; one by an identity that is no device is found under its name.
+fn remember(connect: &Connect, peer: &Peer, broker: &Broker, refused: Refused) {
+    let Ok(name) = peer.identity.name(&connect.client_id) else { return };
+    let Refused { why, action, topic, .. } = refused;
+    let id = match peer.identity.certificate() {
+        Some(_) => broker.devices.of_identity(&name).map_or_else(|| name.to_string(), |device| device.id.clone()),
+        // Nobody has vouched for the names behind a plain listener: as many as a peer can think of would make the gateway
+        // forget the refusals of devices.
+        None if action == CONNECT => return,
+        None => unverified(&name),
     };
-    let _ = tokio::time::timeout(REFUSAL, last).await;
+    let refusal = Refusal { at_ms: broker.clock.now_ms(), topic, action: action.to_owned(), reason: why };
+    broker.devices.refused(&id, refusal);
+}
+
+/// Who comes by a plain listener. No device id contains a slash: whatever that listener calls its clients, they share no
+/// session with a device and are never taken for the sender of its messages.
+fn unverified(name: &str) -> String {
+    format!("unverified/{name}")
 }
 
 /// What a CONNECT was granted.
@@ -167,7 +213,7 @@ async fn open(
     permit: &mut Permit,
 ) -> Result<Granted, Refused> {
     if connect.auth_method.is_some() {
-        return refuse(Reason::BadAuthenticationMethod, "enhanced authentication is not supported");
+        return Err(Refused::new(Reason::BadAuthenticationMethod, "enhanced authentication is not supported"));
     }
     let (principal, name, device) = admit(connect, peer, broker).await?;
     let decision = broker.policies.decide(&Request {
@@ -176,7 +222,8 @@ async fn open(
         resource: Resource::Listener(listener),
     });
     if !decision.allowed {
-        return refuse(Reason::NotAuthorized, format!("{principal} may not connect: {}", decision.reason));
+        let why = format!("{principal} may not connect: {}", decision.reason);
+        return Err(Refused::telling(Reason::NotAuthorized, "policy does not permit `connect` to this listener", why));
     }
     let assigned = connect.client_id.is_empty().then(|| assign(broker));
     let client = match &assigned {
@@ -193,14 +240,14 @@ async fn open(
             OpenError::Busy => Reason::ServerBusy,
             OpenError::Journal(_) => Reason::ServerUnavailable,
         };
-        Refused { reason, why: error.to_string() }
+        Refused::new(reason, error.to_string())
     })?;
     if let Some(replaced) = opened.replaced {
         broker.wills.session_ended(replaced);
     }
     if !permit.claim(&opened.session.key.device) {
         broker.sessions.release(&opened.session, broker.clock.now_ms());
-        return refuse(Reason::QuotaExceeded, "the identity has as many connections as it may");
+        return Err(Refused::new(Reason::QuotaExceeded, "the identity has as many connections as it may"));
     }
     Ok(Granted { principal, device, will, opened, assigned })
 }
@@ -212,18 +259,19 @@ async fn admit(
     broker: &Broker,
 ) -> Result<(Principal, ByteString, Option<Arc<crate::devices::Device>>), Refused> {
     let name = peer.identity.name(&connect.client_id);
-    let name = name.map_err(|error| Refused { reason: Reason::ClientIdentifierNotValid, why: error.to_string() })?;
+    let name = name.map_err(|error| Refused::new(Reason::ClientIdentifierNotValid, error.to_string()))?;
     let Some(certificate) = peer.identity.certificate() else {
-        // No device id contains a slash: whatever a plain listener calls its clients, they share no session with a
-        // device and are never taken for the sender of its messages.
-        let key = ByteString::from(format!("unverified/{name}"));
+        let key = ByteString::from(unverified(&name));
         return Ok((Principal::Unverified { id: name.to_string() }, key, None));
     };
     match broker.devices.admit(&name, broker.clock.now_ms(), Some(certificate.not_after_ms)).await {
         Ok(device) => Ok((Principal::Device(device.clone()), device.id.as_str().into(), Some(device))),
-        Err(error @ AdmitError::Disabled(_)) => refuse(Reason::Banned, error.to_string()),
-        Err(error @ (AdmitError::Full(_) | AdmitError::Store(_))) => refuse(Reason::ServerBusy, error.to_string()),
-        Err(error) => refuse(Reason::NotAuthorized, error.to_string()),
+        Err(error @ AdmitError::Disabled(_)) => Err(Refused::new(Reason::Banned, error.to_string())),
+        Err(error @ (AdmitError::Full(_) | AdmitError::Store(_))) => {
+            let told = "the gateway cannot register a device now";
+            Err(Refused::telling(Reason::ServerBusy, told, error.to_string()))
+        }
+        Err(error) => Err(Refused::new(Reason::NotAuthorized, error.to_string())),
     }
 }
 
@@ -233,13 +281,14 @@ fn will(connect: &Connect, key: &SessionKey, principal: &Principal, broker: &Bro
     let resource = Resource::Topic(&will.topic);
     let decision = broker.policies.decide(&Request { principal, action: Action::Will, resource });
     if !decision.allowed {
-        broker.devices.refused(&key.device, refusal(broker, &will.topic, "will", &decision));
+        let told = "policy does not permit `publish` to the will's topic";
         let why = format!("{principal} may not leave a will on {}: {}", will.topic, decision.reason);
-        return refuse(Reason::NotAuthorized, why);
+        let refused = Refused::telling(Reason::NotAuthorized, told, why);
+        return Err(Refused { action: Action::Will.name(), topic: will.topic.to_string(), ..refused });
     }
     let message = Message {
         topic: ByteString::from(will.topic.to_string()),
-        payload: bytes::Bytes::copy_from_slice(&will.payload),
+        payload: Bytes::copy_from_slice(&will.payload),
         qos: will.qos,
         retain: will.retain,
         sender: key.device.clone(),

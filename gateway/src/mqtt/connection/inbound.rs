@@ -5,7 +5,7 @@ use causeway_core::message::{Message, QoS};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::closing::End;
+use super::closing::{End, NOT_RECORDED};
 use super::held::Waiting;
 use super::{Connection, PAUSE, STALL_RETRY};
 use crate::config::OnDenied;
@@ -30,8 +30,21 @@ pub(super) struct Stalled {
     until: Instant,
 }
 
+/// Reason strings name what was wanted; which policy decided, and where it is written, is for the operator alone.
+const DENIED_PUBLISH: &str = "policy does not permit `publish` to this topic";
+const NO_ROOM: &str = "no room now: a consumer of this topic is behind or the disk is full";
+/// Bytes of a filter that a reason string repeats.
+const SHOWN_BYTES: usize = 100;
+
+/// The reason string about one filter of several.
+fn about(filter: &str, why: &str) -> ByteString {
+    let shown = filter.get(..filter.floor_char_boundary(SHOWN_BYTES)).unwrap_or_default();
+    let cut = if shown.len() < filter.len() { "…" } else { "" };
+    ByteString::from(format!("{shown}{cut}: {why}"))
+}
+
 /// What `causeway device show` tells about a denial.
-pub(super) fn refusal(broker: &Broker, topic: &str, action: &str, decision: &Decision) -> Refusal {
+fn refusal(broker: &Broker, topic: &str, action: &str, decision: &Decision) -> Refusal {
     Refusal {
         at_ms: broker.clock.now_ms(),
         topic: topic.to_owned(),
@@ -85,9 +98,9 @@ impl Connection {
                 Ok(())
             }
             Packet::Disconnect(disconnect) => Err(self.on_disconnect(&disconnect)),
-            Packet::Connect(_) => Err(End::Said(Reason::ProtocolError)),
+            Packet::Connect(_) => Err(End::Said(Reason::ProtocolError, "a second CONNECT")),
             // CONNECT with an authentication method was refused, so there is none to go on with.
-            Packet::Auth(_) => Err(End::Said(Reason::BadAuthenticationMethod)),
+            Packet::Auth(_) => Err(End::Said(Reason::BadAuthenticationMethod, "no enhanced authentication was begun")),
         }
     }
 
@@ -97,7 +110,8 @@ impl Connection {
         if publish.qos != QoS::AtMostOnce {
             let unanswered = self.held.len() + self.session.lock().received.len();
             if self.encoder.version == Version::V5 && unanswered >= usize::from(self.broker.config.receive_maximum) {
-                return Err(End::Said(Reason::ReceiveMaximumExceeded));
+                let text = "more unacknowledged messages than the receive maximum of the CONNACK";
+                return Err(End::Said(Reason::ReceiveMaximumExceeded, text));
             }
         }
         if publish.qos == QoS::ExactlyOnce && self.session.lock().received.contains_key(&id) {
@@ -108,7 +122,7 @@ impl Connection {
             return Ok(());
         }
         if let Some(reason) = publish.refusal {
-            self.acknowledge(publish.qos, id, None, reason);
+            self.refuse(publish.qos, id, reason, "the payload is not the UTF-8 text that it is said to be");
             return Ok(());
         }
         if let Answer::Denied(decision) = self.permissions.publish(&self.broker.policies, &publish.topic) {
@@ -143,14 +157,16 @@ impl Connection {
     fn take(&mut self, message: Message, id: u16) -> Result<(), End> {
         match self.publish(&message, id) {
             Ok(position) => {
-                self.acknowledge(message.qos, id, position, Reason::Success);
+                self.acknowledge(message.qos, id, position);
                 Ok(())
             }
-            Err(PublishError::Failed) => Err(End::Said(Reason::UnspecifiedError)),
-            Err(PublishError::TooLarge) => Err(End::Said(Reason::PacketTooLarge)),
+            Err(PublishError::Failed) => Err(NOT_RECORDED),
+            Err(PublishError::TooLarge) => {
+                Err(End::Said(Reason::PacketTooLarge, "the message is larger than the journal's records may be"))
+            }
             Err(PublishError::NoRoom) if message.qos == QoS::AtMostOnce => Ok(()),
             Err(PublishError::NoRoom) if self.encoder.version == Version::V5 => {
-                self.acknowledge(message.qos, id, None, Reason::QuotaExceeded);
+                self.refuse(message.qos, id, Reason::QuotaExceeded, NO_ROOM);
                 Ok(())
             }
             Err(PublishError::NoRoom) => {
@@ -180,7 +196,7 @@ impl Connection {
     pub(super) fn retry_stalled(&mut self, now: Instant) -> Result<(), End> {
         let Some(stalled) = self.stalled.take_if(|stalled| now >= stalled.retry) else { return Ok(()) };
         if now >= stalled.until {
-            return Err(End::Said(Reason::QuotaExceeded));
+            return Err(End::Said(Reason::QuotaExceeded, NO_ROOM));
         }
         let until = stalled.until;
         self.take(stalled.message, stalled.packet_id)?;
@@ -190,16 +206,25 @@ impl Connection {
         Ok(())
     }
 
-    fn acknowledge(&mut self, qos: QoS, id: u16, position: Option<Position>, reason: Reason) {
+    fn acknowledge(&mut self, qos: QoS, id: u16, position: Option<Position>) {
+        let ack = Ack { packet_id: id, reason: Reason::Success };
         match qos {
             QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => self.reply(position, Reply::PubAck(Ack { packet_id: id, reason }, None)),
+            QoS::AtLeastOnce => self.reply(position, Reply::PubAck(ack, None)),
             QoS::ExactlyOnce => {
-                if !reason.is_error() {
-                    self.session.lock().received.entry(id).or_insert(position);
-                }
-                self.reply(position, Reply::PubRec(Ack { packet_id: id, reason }, None));
+                self.session.lock().received.entry(id).or_insert(position);
+                self.reply(position, Reply::PubRec(ack, None));
             }
+        }
+    }
+
+    /// Tells an MQTT 5 client that its message was not taken, and why.
+    fn refuse(&mut self, qos: QoS, id: u16, reason: Reason, text: &'static str) {
+        let (ack, text) = (Ack { packet_id: id, reason }, Some(ByteString::from_static(text)));
+        match qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.reply(None, Reply::PubAck(ack, text)),
+            QoS::ExactlyOnce => self.reply(None, Reply::PubRec(ack, text)),
         }
     }
 
@@ -209,15 +234,15 @@ impl Connection {
             self.refused(&publish.topic, "publish", decision);
         }
         if self.encoder.version == Version::V5 {
-            self.acknowledge(publish.qos, publish.packet_id, None, Reason::NotAuthorized);
+            self.refuse(publish.qos, publish.packet_id, Reason::NotAuthorized, DENIED_PUBLISH);
             return Ok(());
         }
         match self.listener.on_denied {
             OnDenied::Ack => {
-                self.acknowledge(publish.qos, publish.packet_id, None, Reason::Success);
+                self.acknowledge(publish.qos, publish.packet_id, None);
                 Ok(())
             }
-            OnDenied::Close => Err(End::Said(Reason::NotAuthorized)),
+            OnDenied::Close => Err(End::Said(Reason::NotAuthorized, DENIED_PUBLISH)),
         }
     }
 
@@ -242,7 +267,7 @@ impl Connection {
     fn ended_handshake(&self, inner: &mut Inner, sent: &Queued, id: u16) -> Result<(), End> {
         if sent.position().is_some() {
             let record = Record::Acknowledged(self.session.id, id);
-            self.broker.sessions.record(inner, &record).map_err(|_| End::Said(Reason::UnspecifiedError))?;
+            self.broker.sessions.record(inner, &record).map_err(|_| NOT_RECORDED)?;
         }
         Ok(())
     }
@@ -258,7 +283,7 @@ impl Connection {
                 // After PUBREL the client forgets the id: a restart must not send PUBLISH again.
                 let record = Record::Released(self.session.id, id);
                 let recorded = position.map(|_| self.broker.sessions.record(&mut inner, &record)).transpose();
-                (recorded.map_err(|_| End::Said(Reason::UnspecifiedError))?.flatten(), Reason::Success)
+                (recorded.map_err(|_| NOT_RECORDED)?.flatten(), Reason::Success)
             }
             None => {
                 self.broker.metrics.unknown_packet_id.inc();
@@ -277,7 +302,7 @@ impl Connection {
         let record = Record::InboundReleased(self.session.id, id);
         let recorded = known.flatten().map(|_| self.broker.sessions.record(&mut inner, &record)).transpose();
         drop(inner);
-        let position = recorded.map_err(|_| End::Said(Reason::UnspecifiedError))?.flatten();
+        let position = recorded.map_err(|_| NOT_RECORDED)?.flatten();
         let reason = if known.is_some() { Reason::Success } else { Reason::PacketIdentifierNotFound };
         self.reply(position, Reply::PubComp(Ack { packet_id: id, reason }));
         Ok(())
@@ -294,29 +319,36 @@ impl Connection {
 
     fn on_subscribe(&mut self, subscribe: &Subscribe) -> Result<(), End> {
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
-        let mut position = None;
+        let (mut position, mut text) = (None, None);
         for filter in &subscribe.filters {
             match self.subscribe(filter, subscribe.identifier) {
                 Ok((reason, recorded)) => {
                     reasons.push(reason);
                     position = position.max(recorded);
                 }
-                Err(reason) => reasons.push(reason),
+                Err((reason, why)) => {
+                    reasons.push(reason);
+                    text.get_or_insert_with(|| about(&filter.filter, why));
+                }
             }
         }
-        self.reply(position, Reply::SubAck { packet_id: subscribe.packet_id, reasons, text: None });
+        self.reply(position, Reply::SubAck { packet_id: subscribe.packet_id, reasons, text });
         Ok(())
     }
 
-    fn subscribe(&mut self, wanted: &Filter, identifier: Option<u32>) -> Result<(Reason, Option<Position>), Reason> {
+    fn subscribe(
+        &mut self,
+        wanted: &Filter,
+        identifier: Option<u32>,
+    ) -> Result<(Reason, Option<Position>), (Reason, &'static str)> {
         if wanted.filter.starts_with("$share/") {
-            return Err(Reason::SharedSubscriptionsNotSupported);
+            return Err((Reason::SharedSubscriptionsNotSupported, "there are no shared subscriptions"));
         }
         let decision = self.permissions.subscribe(&self.broker.policies, &wanted.filter);
         if !decision.allowed {
             self.broker.metrics.denied_subscribe.inc();
             self.refused(&wanted.filter, "subscribe", &decision);
-            return Err(Reason::NotAuthorized);
+            return Err((Reason::NotAuthorized, "policy does not permit `subscribe` to all that it matches"));
         }
         // A copy: the filter is a slice of the read buffer and would pin it.
         let filter = ByteString::from(wanted.filter.to_string());
@@ -325,7 +357,7 @@ impl Connection {
             let limit = self.broker.sessions.limits().subscriptions;
             if inner.subscriptions.len() >= limit && !inner.subscriptions.contains_key(&filter) {
                 self.broker.metrics.subscriptions_refused.inc();
-                return Err(Reason::QuotaExceeded);
+                return Err((Reason::QuotaExceeded, "the session has as many subscriptions as it may"));
             }
         }
         let subscription = Subscription {
@@ -337,7 +369,7 @@ impl Connection {
             after: self.broker.router.last(),
         };
         let subscribed = self.broker.sessions.subscribe(&self.session, &filter, subscription);
-        let (replaced, position) = subscribed.map_err(|_| Reason::UnspecifiedError)?;
+        let (replaced, position) = subscribed.map_err(|_| (Reason::UnspecifiedError, "the disk takes no records"))?;
         let retained = match wanted.retain_handling {
             RetainHandling::Always => true,
             RetainHandling::IfNew => !replaced,
@@ -362,17 +394,19 @@ impl Connection {
 
     fn on_unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Result<(), End> {
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
-        let mut position = None;
+        let (mut position, mut text) = (None, None);
         for filter in &unsubscribe.filters {
-            let (existed, recorded) = self
-                .broker
-                .sessions
-                .unsubscribe(&self.session, filter)
-                .map_err(|_| End::Said(Reason::UnspecifiedError))?;
-            reasons.push(if existed { Reason::Success } else { Reason::NoSubscriptionExisted });
+            let (existed, recorded) =
+                self.broker.sessions.unsubscribe(&self.session, filter).map_err(|_| NOT_RECORDED)?;
+            if existed {
+                reasons.push(Reason::Success);
+            } else {
+                reasons.push(Reason::NoSubscriptionExisted);
+                text.get_or_insert_with(|| about(filter, "the session has no such subscription"));
+            }
             position = position.max(recorded);
         }
-        self.reply(position, Reply::UnsubAck { packet_id: unsubscribe.packet_id, reasons });
+        self.reply(position, Reply::UnsubAck { packet_id: unsubscribe.packet_id, reasons, text });
         Ok(())
     }
 
@@ -380,7 +414,7 @@ impl Connection {
         if let Some(expiry_s) = disconnect.session_expiry_s {
             // A session that was to end with its connection cannot be kept any more (MQTT5 3.14.2.2.2).
             if self.agreed.session_expiry_s == 0 && expiry_s > 0 {
-                return End::Said(Reason::ProtocolError);
+                return End::Said(Reason::ProtocolError, "a session that ends with its connection cannot be kept");
             }
             let longest = u32::try_from(self.broker.config.session_expiry_max.as_secs()).unwrap_or(u32::MAX);
             self.session.lock().expiry_s = expiry_s.min(longest);

@@ -7,7 +7,7 @@ use causeway_core::inflight::Stage;
 use causeway_core::message::{Message, QoS};
 use causeway_core::topic::filter_matches;
 
-use super::closing::End;
+use super::closing::{End, NOT_RECORDED};
 use super::held::Waiting;
 use super::{Connection, LOAD_BATCH, OUTPUT_HIGH};
 use crate::journal::{Journal, Kind, Position};
@@ -107,12 +107,15 @@ impl Connection {
         let mut inner = self.session.lock();
         let Ok(id) = inner.inflight.assign(qos, Queued::Message(delivery.clone())) else {
             // The ring of ids has come round to one that the client never acknowledged.
-            return Err(End::Said(Reason::ReceiveMaximumExceeded));
+            return Err(End::Said(
+                Reason::ReceiveMaximumExceeded,
+                "a message of 65,535 messages ago is not acknowledged",
+            ));
         };
         let record = position.map(|at| Record::Sent(self.session.id, at, id, qos.bits()));
         let recorded = record.map(|record| self.broker.sessions.record(&mut inner, &record)).transpose();
         drop(inner);
-        let recorded = recorded.map_err(|_| End::Said(Reason::UnspecifiedError))?.flatten();
+        let recorded = recorded.map_err(|_| NOT_RECORDED)?.flatten();
         // After a restart QoS 2 must know the id that the client has seen; QoS 1 may send under another one.
         let wait = recorded.filter(|_| qos == QoS::ExactlyOnce);
         let held = wait.is_some() || self.held.has_messages();
@@ -127,7 +130,7 @@ impl Connection {
         if let Some(position) = delivery.fanout.position {
             let record = Record::Dropped(self.session.id, position);
             let recorded = self.broker.sessions.record(&mut self.session.lock(), &record);
-            recorded.map_err(|_| End::Said(Reason::UnspecifiedError))?;
+            recorded.map_err(|_| NOT_RECORDED)?;
         }
         Ok(())
     }

@@ -141,9 +141,9 @@ fn messages_read_from_the_journal_take_the_place_of_their_positions() {
 #[test]
 fn a_close_is_not_taken_back_by_a_review() {
     let session = session(false, true);
-    assert!(session.order(Order::Close(Reason::SessionTakenOver)));
+    assert!(session.order(Order::Close(Reason::SessionTakenOver, "twice")));
     session.order(Order::Review);
-    assert_eq!(session.lock().order, Some(Order::Close(Reason::SessionTakenOver)));
+    assert_eq!(session.lock().order, Some(Order::Close(Reason::SessionTakenOver, "twice")));
 }
 
 #[test]

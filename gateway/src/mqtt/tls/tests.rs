@@ -201,7 +201,12 @@ async fn changed_files_are_taken_over_without_being_told() {
     let tls = load(&pki);
     let shutdown = CancellationToken::new();
     let mut changed = tls.changed();
-    let watching = tokio::spawn(tls.clone().watch("devices".to_owned(), shutdown.clone()));
+    let reloading = tls.clone();
+    let reload = move || {
+        reloading.reload().unwrap();
+        std::future::ready(())
+    };
+    let watching = tokio::spawn(tls.clone().watch("devices".to_owned(), shutdown.clone(), reload));
     pki.write_server("gateway-2");
     timeout(Duration::from_secs(10), changed.changed()).await.unwrap().unwrap();
     assert_eq!(tls.server_name().as_deref(), Some("gateway-2"));

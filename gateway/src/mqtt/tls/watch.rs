@@ -27,11 +27,15 @@ pub(super) struct Stamp {
 }
 
 impl Tls {
-    /// Takes over changed files until `shutdown`, and logs what an operator should know about them.
+    /// Calls `reload` for each change of the files, until `shutdown`, and logs at first what an operator should know
+    /// about them. A change that was read already, by whomever, is none.
     ///
     /// Looks at the files rather than asking the kernel to tell: it also works on overlay and network file
     /// systems, and four `stat` calls a second cost nothing.
-    pub async fn watch(self, listener: String, shutdown: CancellationToken) {
+    pub async fn watch<F>(self, listener: String, shutdown: CancellationToken, reload: impl Fn() -> F + Send)
+    where
+        F: Future<Output = ()> + Send,
+    {
         for warning in self.warnings() {
             tracing::warn!(listener, "{warning}");
         }
@@ -51,29 +55,10 @@ impl Tls {
             }
             let now = self.stamps().await;
             if now == seen && now != tried && now != self.0.current.load().stamps {
-                self.take_over(&listener).await;
+                reload().await;
                 tried.clone_from(&now);
             }
             seen = now;
-        }
-    }
-
-    async fn take_over(&self, listener: &str) {
-        let tls = self.clone();
-        match tokio::task::spawn_blocking(move || tls.reload()).await {
-            Ok(Ok(warnings)) => {
-                tracing::info!(listener, "certificates reloaded");
-                for warning in warnings {
-                    tracing::warn!(listener, "{warning}");
-                }
-            }
-            Ok(Err(problems)) => {
-                for problem in problems {
-                    tracing::error!(listener, "certificates not reloaded, the old ones stay: {problem}");
-                }
-            }
-            // The only way to get here is a panic in a parser of files that only the operator writes.
-            Err(error) => tracing::error!(listener, %error, "certificates not reloaded, the old ones stay"),
         }
     }
 

@@ -65,10 +65,10 @@ impl Default for ConnAck {
 }
 
 impl ConnAck {
-    /// A refusal.
+    /// A refusal with its reason string.
     #[must_use]
-    pub fn refused(reason: Reason) -> Self {
-        Self { reason, ..Self::default() }
+    pub fn refused(reason: Reason, text: impl Into<ByteString>) -> Self {
+        Self { reason, text: Some(text.into()), ..Self::default() }
     }
 
     /// Writes the MQTT 5 body with `text` as its reason string.

@@ -121,15 +121,14 @@ impl Decoder {
 
     /// Finds the last word for a client that broke the protocol (MQTT5 4.13).
     fn refuse(&self, error: FrameError, buf: &[u8]) -> WireError {
-        let text = Some(ByteString::from(error.to_string()));
+        let text = ByteString::from(error.to_string());
         let (encoder, reply) = match &self.encoder {
-            Some(encoder) => (*encoder, Reply::Disconnect { reason: error.reason, text }),
+            Some(encoder) => (*encoder, Reply::Disconnect { reason: error.reason, text: Some(text) }),
             None => {
                 let Some(version) = frame::announced_version(buf) else {
                     return WireError { error, farewell: Bytes::new() };
                 };
-                let connack = ConnAck { text, ..ConnAck::refused(error.reason) };
-                (Encoder::new(version), Reply::ConnAck(Box::new(connack)))
+                (Encoder::new(version), Reply::ConnAck(Box::new(ConnAck::refused(error.reason, text))))
             }
         };
         let mut farewell = BytesMut::new();

@@ -35,6 +35,8 @@ pub enum Reply {
         packet_id: u16,
         /// One for each filter, in the UNSUBSCRIBE's order; 3.1.1 has no room for them.
         reasons: Vec<Reason>,
+        /// The reason string.
+        text: Option<ByteString>,
     },
     /// PINGRESP.
     PingResp,
@@ -105,9 +107,9 @@ impl Encoder {
             Reply::SubAck { packet_id, reasons, text } => {
                 self.filters_ack(0x90, *packet_id, reasons, self.allowed(text.as_ref()), out)
             }
-            Reply::UnsubAck { packet_id, reasons } => {
+            Reply::UnsubAck { packet_id, reasons, text } => {
                 let reasons = if self.version == Version::V5 { reasons.as_slice() } else { &[] };
-                self.filters_ack(0xb0, *packet_id, reasons, None, out)
+                self.filters_ack(0xb0, *packet_id, reasons, self.allowed(text.as_ref()), out)
             }
             Reply::PingResp => {
                 out.put_slice(&[0xd0, 0]);

@@ -74,12 +74,12 @@ fn a_refused_connack_never_claims_a_session() {
         (Reason::BadUserNameOrPassword, 4),
         (Reason::NotAuthorized, 5),
     ] {
-        let connack = ConnAck { session_present: true, ..ConnAck::refused(reason) };
+        let connack = ConnAck { session_present: true, text: None, ..ConnAck::refused(reason, "") };
         let reply = Reply::ConnAck(Box::new(connack));
         assert_eq!(encoded(&V311, &reply), &[0x20, 2, 0, code][..]);
         assert_eq!(encoded(&V5, &reply), &[0x20, 3, 0, reason.code(), 0][..]);
     }
-    let reply = Reply::ConnAck(Box::new(ConnAck::refused(Reason::MalformedPacket)));
+    let reply = Reply::ConnAck(Box::new(ConnAck::refused(Reason::MalformedPacket, "")));
     assert_eq!(encoded(&V311, &reply), &b""[..]);
 }
 
@@ -131,9 +131,13 @@ fn a_suback_has_a_code_for_each_filter_in_each_version() {
     };
     assert_eq!(encoded(&V311, &reply), &b"\x90\x06\0\x07\0\x01\x02\x80"[..]);
     assert_eq!(encoded(&V5, &reply), &b"\x90\x07\0\x07\0\0\x01\x02\x87"[..]);
-    let reply = Reply::UnsubAck { packet_id: 7, reasons: vec![Reason::Success, Reason::NoSubscriptionExisted] };
+    let reasons = vec![Reason::Success, Reason::NoSubscriptionExisted];
+    let reply = Reply::UnsubAck { packet_id: 7, reasons: reasons.clone(), text: None };
     assert_eq!(encoded(&V311, &reply), &b"\xb0\x02\0\x07"[..]);
     assert_eq!(encoded(&V5, &reply), &b"\xb0\x05\0\x07\0\0\x11"[..]);
+    let reply = Reply::UnsubAck { packet_id: 7, reasons, text: Some("none".into()) };
+    assert_eq!(encoded(&V311, &reply), &b"\xb0\x02\0\x07"[..]);
+    assert_eq!(encoded(&V5, &reply), &b"\xb0\x0c\0\x07\x07\x1f\0\x04none\0\x11"[..]);
 }
 
 #[test]
