@@ -29,7 +29,8 @@ use std::path::{Path, PathBuf};
 
 pub use self::admin::{AdminConfig, HttpsConfig, Role, SocketMode, TokenConfig};
 pub use self::bindings::{
-    BindingConfig, BudgetConfig, Delivery, LimitsConfig, Overflow, PluginKind, TELEMETRY_FILTERS,
+    BatchConfig, BindingConfig, BudgetConfig, CommitConfig, Delivery, LimitsConfig, Overflow, PluginKind,
+    TELEMETRY_FILTERS, TrapsConfig,
 };
 pub use self::devices::{DevicesConfig, Registration};
 pub use self::gateway::GatewayConfig;

@@ -4,6 +4,7 @@
 //! A durable binding reads the journal and gets each QoS 1 or 2 message exactly once; QoS 0 messages and live bindings go
 //! through a bounded queue in memory. The front door asks which topics have to be journalled; it is never waited for.
 
+mod batch;
 mod binding;
 mod calls;
 mod commit;
@@ -14,6 +15,7 @@ mod intake;
 mod metrics;
 mod open;
 mod outbox;
+mod places;
 mod worker;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod frame;
 pub mod inflight;
 pub mod message;
 pub mod record;
+pub mod selector;
 pub mod template;
 pub mod topic;
 pub mod topic_tree;

@@ -97,6 +97,17 @@ impl Template {
         &self.variables
     }
 
+    /// The narrowest MQTT filter that matches all of its topics.
+    pub fn filter(&self) -> String {
+        let level = |segment: &Segment| match segment {
+            Segment::Literal(literal) => literal.clone(),
+            Segment::Variable(_) => "+".to_owned(),
+            // It takes one level at least, and `x/#` would match `x`.
+            Segment::Rest(_) => "+/#".to_owned(),
+        };
+        self.segments.iter().map(level).collect::<Vec<_>>().join("/")
+    }
+
     pub(crate) fn segments(&self) -> &[Segment] {
         &self.segments
     }

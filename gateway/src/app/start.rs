@@ -236,12 +236,12 @@ fn interest(dispatch: &Dispatch) -> Interest {
     for binding in dispatch.bindings() {
         if binding.durable() {
             let binding = binding.clone();
-            let filters = binding.filters().to_vec();
+            let filters = binding.filters();
             durable.push(DurableInterest { filters, over_budget: Box::new(move || binding.over_budget()) });
         }
         // A durable binding gets QoS 0 messages this way too.
         let binding = binding.clone();
-        let filters = binding.filters().to_vec();
+        let filters = binding.filters();
         live.push(LiveInterest { filters, offer: Box::new(move |message| binding.offer(message)) });
     }
     Interest::new(durable, live)

@@ -15,16 +15,28 @@ section! {
         kind: PluginKind = PluginKind::Telemetry => restart;
         /// Where the plugin comes from: `builtin:telemetry`, or the path of a component file.
         plugin: String = "builtin:telemetry".to_owned() => restart;
-        /// The topics it handles, as MQTT filters.
+        /// The topics it handles: MQTT filters, or templates such as `dt/cvra/{device}/cardata`, whose variables the messages carry.
         filters: Vec<String> = TELEMETRY_FILTERS.map(str::to_owned).to_vec() => restart;
         /// `durable`: QoS 1 and 2 messages are journalled before they are acknowledged, and handled exactly once; `live`: messages are handled as they come, and dropped when there is no room.
         delivery: Delivery = Delivery::Durable => restart;
-        /// Parts that are handled side by side; messages of one device stay in one part and in order.
+        /// The unit of order and of state: a variable that all `filters` have as templates. Without it, the sender.
+        key: Option<String> = None => restart;
+        /// Parts that are handled side by side; messages of one key stay in one part and in order.
         partitions: u16 = 1 => restart, in 1..=64;
         /// Messages that wait for a `live` binding.
         queue_messages: usize = 10_000 => restart, in 1..=1_000_000, hit "causeway_dispatch_dropped_total";
         /// How far ahead of its reception a row may say that it is and still replace older ones.
         max_skew: Duration = Duration::from_secs(300) => restart, in Duration::ZERO..=Duration::from_secs(7 * 86_400);
+        /// How many messages one call gets.
+        batch: BatchConfig = BatchConfig::default() => restart;
+        /// How effects are committed.
+        commit: CommitConfig = CommitConfig::default() => restart;
+        /// When a plugin traps too often.
+        traps: TrapsConfig = TrapsConfig::default() => restart;
+        /// How often the plugin is asked again about a message that it calls unavailable; the pauses double from 50 ms up to 5 s.
+        retries: u32 = 5 => restart, in 0..=20, hit "causeway_dispatch_dead_letters_total";
+        /// Plugins that a message may pass through, one by publishing to the next, before it counts as a loop.
+        max_hops: u32 = 8 => restart, in 1..=64, hit "causeway_dispatch_dead_letters_total";
         /// What one call of the plugin may use.
         limits: LimitsConfig = LimitsConfig::default() => restart;
         /// How far a durable binding may fall behind.
@@ -36,6 +48,36 @@ section! {
 
 /// What the built-in telemetry plugin handles.
 pub const TELEMETRY_FILTERS: [&str; 4] = ["dt/cvra/+/cardata", "dt/cvra/+/dtc", "dt/cvra/+/trip", "dt/cvra/+/event"];
+
+section! {
+    /// How many messages one call gets. It never waits for more.
+    BatchConfig {
+        /// Messages.
+        messages: usize = 64 => restart, in 1..=1024, hit "causeway_dispatch_full_total";
+        /// Bytes of payload; a larger message is a call of its own.
+        bytes: Size = Size::kib(256) => restart, in Size::kib(1)..=Size::mib(16), hit "causeway_dispatch_full_total";
+    }
+}
+
+section! {
+    /// How effects are committed: together with the binding's place in the journal, many in one transaction.
+    CommitConfig {
+        /// Rows of one transaction, and four times as many while the binding lags.
+        rows: usize = 256 => restart, in 1..=10_000, hit "causeway_dispatch_full_total";
+        /// How long an effect waits for others.
+        linger: Duration = Duration::from_millis(50) => restart, in Duration::from_millis(1)..=Duration::from_secs(5);
+    }
+}
+
+section! {
+    /// When a plugin traps too often: more than it answers, and so many times in so much time.
+    TrapsConfig {
+        /// Calls that are stopped.
+        most: usize = 20 => restart, in 1..=10_000, hit "causeway_dispatch_parked";
+        /// The time over which they are counted.
+        window: Duration = Duration::from_secs(60) => restart, in Duration::from_secs(1)..=Duration::from_secs(86_400);
+    }
+}
 
 section! {
     /// What one call of the plugin may use. A call beyond a limit is stopped and its instance replaced.

@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use causeway_core::selector::{Selector, SelectorError};
+
 use super::locate::Segment;
 use super::setting::Notes;
 use super::{AdminConfig, BindingConfig, Config, Delivery, ListenerConfig, PlainIdentity, path};
@@ -66,21 +68,35 @@ fn bindings(bindings: &[BindingConfig], notes: &mut Notes) {
         for (number, filter) in binding.filters.iter().enumerate() {
             let mut key = below(&at, "filters");
             key.push(Segment::Index(number));
-            if let Err(wrong) = causeway_core::topic::check_filter(filter) {
-                notes.at(
-                    key,
-                    format!("`{filter}` is not an MQTT filter: {wrong}"),
-                    "see the MQTT rules for `+` and `#`",
-                );
-            } else if filter.starts_with("$share/") {
-                notes.at(key, "is a shared subscription", "bindings have `partitions` instead");
-            }
+            selector(filter, binding.key.as_deref(), key, notes);
         }
         if binding.delivery == Delivery::Live && binding.partitions > 1 {
             notes.at(below(&at, "partitions"), "is for durable bindings", "use `delivery: durable` or one partition");
         }
     }
     twice("bindings", "name", bindings.iter().map(|binding| written(&binding.name)), notes);
+}
+
+/// One of a binding's filters; with a key it must be a template that has it, or there would be messages without one.
+fn selector(text: &str, key: Option<&str>, at: Vec<Segment>, notes: &mut Notes) {
+    match Selector::parse(text) {
+        Err(wrong @ SelectorError::Filter(_)) => {
+            notes.at(at, format!("`{text}`: {wrong}"), "see the MQTT rules for `+` and `#`");
+        }
+        Err(wrong @ SelectorError::Template(_)) => {
+            notes.at(at, format!("`{text}`: {wrong}"), "write `{name}` for one level and `{name...}` for the rest");
+        }
+        Ok(_) if text.starts_with("$share/") => {
+            notes.at(at, "is a shared subscription", "bindings have `partitions` instead");
+        }
+        Ok(selector) => {
+            if let Some(key) = key.filter(|key| !selector.has(key)) {
+                let message = format!("`{text}` has no variable `{key}`, which is the binding's `key`");
+                let remedy = format!("write `{{{key}}}` for the level that holds it, or leave `key` out");
+                notes.at(at, message, remedy);
+            }
+        }
+    }
 }
 
 /// Two sockets on one address: found here rather than as "port in use" at the start.

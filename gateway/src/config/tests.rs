@@ -72,6 +72,7 @@ fn each_mistake_is_named_with_its_line_and_a_remedy() {
     check(&minimal_and("devices: {registration: automatic}"), "devices.registration", 8, "`on-first-connect`");
     check(&minimal_and("log: loud"), "log", 8, "write a mapping");
     check(&minimal_and("  filters: [\"a/#/b\"]"), "bindings[0].filters[0]", 8, "not an MQTT filter");
+    check(&minimal_and("  filters: [\"a/{b\"]"), "bindings[0].filters[0]", 8, "not a template");
     check(&minimal_and("- name: telemetry"), "bindings[1].name", 8, "bindings[0]");
     check(&minimal_and("- name: Tele Metry"), "bindings[1].name", 8, "lower-case");
     check(&minimal_and("metrics: {bind: \"0.0.0.0:8883\"}"), "metrics.bind", 8, "another port");
@@ -80,6 +81,14 @@ fn each_mistake_is_named_with_its_line_and_a_remedy() {
     check(&MINIMAL.replace("  bind: 0.0.0.0:8883\n", ""), "listeners[0].bind", 3, "is missing");
     check(&MINIMAL.replace(", client_ca: ca.pem", ""), "listeners[0].tls.client_ca", 5, "is missing");
     check(&MINIMAL.replace("  tls:", "  # tls:"), "listeners[0]", 3, "neither `tls` nor `plain`");
+}
+
+#[test]
+fn the_key_of_a_binding_is_a_variable_of_all_its_filters() {
+    let keyed = |filters: &str| minimal_and(&format!("  key: device\n  filters: [{filters}]"));
+    assert_eq!(problems(&keyed("\"dt/{device}/a\", \"dt/{kind}/{device}/{rest...}\"")), []);
+    check(&keyed("\"dt/{device}/a\", \"dt/{vehicle}/b\""), "bindings[0].filters[1]", 9, "no variable `device`");
+    check(&keyed("\"dt/+/a\""), "bindings[0].filters[0]", 9, "write `{device}`");
 }
 
 #[test]

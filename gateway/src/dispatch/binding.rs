@@ -4,13 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytestring::ByteString;
 use causeway_core::message::{Message, QoS};
-use causeway_core::topic::filter_matches;
+use causeway_core::selector::{Selector, SelectorError};
+use causeway_core::template::Vars;
 
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
+use super::places::{self, Spread};
 use crate::config::{BindingConfig, Delivery, Overflow};
-use crate::journal::Cursor;
+use crate::journal::{Cursor, Position};
 
 /// Whether a binding works.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -81,6 +84,10 @@ pub struct Binding {
     pub(super) config: BindingConfig,
     pub(super) kind: &'static str,
     pub(super) digest: String,
+    /// The topics that it handles.
+    pub(super) topics: Topics,
+    /// What was handled when its partitions were others.
+    pub(super) before: Vec<Spread>,
     /// One for each partition; empty for a live binding.
     pub(super) cursors: Vec<Cursor>,
     /// One for each partition.
@@ -91,10 +98,10 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// The topics that it handles.
+    /// MQTT filters that match all topics that it handles.
     #[must_use]
-    pub fn filters(&self) -> &[String] {
-        &self.config.filters
+    pub fn filters(&self) -> Vec<String> {
+        self.topics.0.iter().map(Selector::filter).collect()
     }
 
     /// Whether QoS 1 and 2 messages have to be journalled for it.
@@ -111,10 +118,10 @@ impl Binding {
 
     /// Takes a message that one of its filters matches, without waiting. What it reads in the journal anyway is ignored.
     pub fn offer(&self, message: &Message) {
-        if self.durable() && message.qos != QoS::AtMostOnce {
+        if self.durable() && message.qos != QoS::AtMostOnce || !self.topics.want(&message.topic) {
             return;
         }
-        let Some(inbox) = self.inboxes.get(self.partition(message)) else { return };
+        let Some(inbox) = self.inboxes.get(self.partition(&self.key(message))) else { return };
         if !inbox.push(message.clone()) {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
             self.metrics.dropped.inc();
@@ -149,14 +156,49 @@ impl Binding {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    /// The partition of a message: the same for all messages of a sender, in every run.
-    pub(super) fn partition(&self, message: &Message) -> usize {
-        let hash = crc32c::crc32c(message.sender.as_bytes()) as usize;
-        hash % usize::from(self.config.partitions.max(1))
+    /// The unit of order and of state that a message belongs to.
+    pub(super) fn key(&self, message: &Message) -> ByteString {
+        // All filters of a binding with a key have it, so that no message is without one.
+        self.topics.key(self.config.key.as_deref(), message).unwrap_or_default()
     }
 
-    pub(super) fn wants(&self, topic: &str) -> bool {
-        self.config.filters.iter().any(|filter| filter_matches(filter, topic))
+    pub(super) fn partition(&self, key: &str) -> usize {
+        places::partition(key, usize::from(self.config.partitions.max(1)))
+    }
+
+    /// Whether a message was handled when the partitions were others.
+    pub(super) fn handled_before(&self, message: &Message, position: Position) -> bool {
+        self.before.iter().any(|spread| {
+            let key = self.topics.key(spread.key.as_deref(), message);
+            key.is_some_and(|key| spread.handled(&key, position))
+        })
+    }
+}
+
+/// The topics that a binding handles.
+#[derive(Clone, Debug)]
+pub(super) struct Topics(Arc<[Selector]>);
+
+impl Topics {
+    pub(super) fn new(config: &BindingConfig) -> Result<Self, SelectorError> {
+        config.filters.iter().map(|filter| Selector::parse(filter)).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn want(&self, topic: &str) -> bool {
+        self.0.iter().any(|selector| selector.matches(topic))
+    }
+
+    /// The variables of the first of the binding's own templates that selects the topic.
+    pub(super) fn variables<'a>(&'a self, topic: &'a str) -> Option<Vars<'a>> {
+        self.0.iter().find_map(|selector| selector.variables(topic))
+    }
+
+    /// The value of a variable in a message's topic; without a variable, the sender.
+    fn key(&self, variable: Option<&str>, message: &Message) -> Option<ByteString> {
+        match variable {
+            None => Some(message.sender.clone()),
+            Some(variable) => self.variables(&message.topic)?.get(variable).map(|value| message.topic.slice_ref(value)),
+        }
     }
 }
 

@@ -9,19 +9,14 @@ use rusqlite::Transaction;
 use super::calls::Reason;
 use super::effects::{Allowed, Granted};
 use super::intake::Input;
+use crate::config::CommitConfig;
 use crate::journal::Position;
 use crate::store::collections::{self, Row};
 use crate::store::dead_letters::{self, DeadLetter};
 use crate::store::{cursors, outbox};
 
-/// Rows of one transaction: its sync and its index pages are shared by so many.
-const ROWS: usize = 256;
-
-/// Rows of one transaction while the binding lags: dearer for the others, cheaper for each row.
-const ROWS_LAGGING: usize = 1024;
-
-/// How long an effect waits for company.
-const LINGER: Duration = Duration::from_millis(50);
+/// How many times more rows one transaction has while the binding lags: dearer for the others, cheaper for each row.
+const LAGGING: usize = 4;
 
 /// How long a cursor that passed nothing of interest waits: it costs a transaction and saves only reading again.
 const IDLE: Duration = Duration::from_secs(1);
@@ -34,6 +29,7 @@ pub(super) struct Owner {
     pub(super) cursor: Option<String>,
     pub(super) granted: Granted,
     pub(super) max_skew_ms: u64,
+    pub(super) commit: CommitConfig,
     /// The digest of the plugin, kept with each dead letter.
     pub(super) digest: String,
 }
@@ -104,15 +100,20 @@ impl Pending {
     }
 
     /// When it is to be committed, if nothing more comes.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let wait = if self.handled > 0 { LINGER } else { IDLE };
+    pub(super) fn due(&self, config: &CommitConfig) -> Option<Instant> {
+        let wait = if self.handled > 0 { config.linger } else { IDLE };
         self.since.map(|since| since + wait)
     }
 
     /// Whether it is to be committed now; `lagging` says that more is waiting already.
-    pub(super) fn is_due(&self, now: Instant, lagging: bool) -> bool {
-        let full = self.row_count >= if lagging { ROWS_LAGGING } else { ROWS };
-        full || (self.publishes() && !lagging) || self.due().is_some_and(|due| due <= now)
+    pub(super) fn is_due(&self, config: &CommitConfig, now: Instant, lagging: bool) -> bool {
+        let waited = self.due(config).is_some_and(|due| due <= now);
+        waited || self.is_full(config, lagging) || (self.publishes() && !lagging)
+    }
+
+    /// Whether it has as many rows as a transaction may.
+    pub(super) fn is_full(&self, config: &CommitConfig, lagging: bool) -> bool {
+        self.row_count >= if lagging { config.rows.saturating_mul(LAGGING) } else { config.rows }
     }
 
     pub(super) fn is_empty(&self) -> bool {

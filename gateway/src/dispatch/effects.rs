@@ -10,14 +10,13 @@ use causeway_core::message::{Message, QoS};
 use causeway_core::topic::check_topic;
 use causeway_host::{Effect, Publication, Qos};
 
+use super::binding::Binding;
 use super::calls::Reason;
 use super::intake::Input;
 use crate::clock::Clock;
+use crate::config::BindingConfig;
 use crate::policy::{Action, Policies, Principal, Request, Resource};
 use crate::store::collections::{Collection, Row, Source};
-
-/// Plugins that one message may pass through: a publication that feeds its own binding ends here.
-const MAX_HOPS: u32 = 8;
 
 /// The collections that a plugin was granted, by name.
 pub(super) type Granted = Arc<HashMap<String, Collection>>;
@@ -37,12 +36,15 @@ pub(super) struct Gate {
     granted: Granted,
     policies: Policies,
     clock: Clock,
+    /// Plugins that one message may pass through: a publication that feeds its own binding ends there.
+    max_hops: u32,
 }
 
 impl Gate {
-    pub(super) fn new(binding: &str, kind: &str, granted: Granted, policies: Policies, clock: Clock) -> Self {
-        let principal = Principal::Plugin { name: binding.to_owned(), kind: kind.to_owned() };
-        Self { binding: binding.to_owned(), principal, granted, policies, clock }
+    pub(super) fn new(binding: &Binding, granted: Granted, policies: Policies, clock: Clock) -> Self {
+        let BindingConfig { name, max_hops, .. } = &binding.config;
+        let principal = Principal::Plugin { name: name.clone(), kind: binding.kind.to_owned() };
+        Self { binding: name.clone(), principal, granted, policies, clock, max_hops: *max_hops }
     }
 
     /// The effects of one input, or why none of them is allowed.
@@ -87,9 +89,9 @@ impl Gate {
         let Publication { topic, payload, qos, retain } = publication;
         check_topic(&topic).map_err(|error| Reason::new("effect", format!("a publication to {topic:?}: {error}")))?;
         let hops = hops(&input.message) + 1;
-        if hops > MAX_HOPS {
-            let text = format!("a publication to {topic}: it has passed through {MAX_HOPS} plugins");
-            return Err(Reason::new("denied", text));
+        if hops > self.max_hops {
+            let text = format!("a publication to {topic}: its message has passed through {} plugins", self.max_hops);
+            return Err(Reason::new("loop", text));
         }
         let request =
             Request { principal: &self.principal, action: Action::Publish, resource: Resource::Topic(&topic) };

@@ -1,19 +1,17 @@
 //! When a plugin traps so often that it is no longer called: a small state machine that is told the time.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use causeway_host::Trap;
 
-/// The time over which traps are counted.
-const WINDOW: Duration = Duration::from_secs(60);
-
-/// Traps in a window that are too many, if they are also at least half of what was asked. One device that sends what a
-/// plugin cannot bear must not stop the plugin for all others.
-const TOO_MANY: usize = 20;
+use crate::config::TrapsConfig;
 
 /// What a partition remembers about its plugin.
 #[derive(Debug)]
 pub(super) struct Health {
+    /// Traps are too many when they are also at least half of what was asked: one device that sends what a plugin cannot
+    /// bear must not stop the plugin for all others.
+    bounds: TrapsConfig,
     window: Instant,
     answered: usize,
     trapped: usize,
@@ -21,8 +19,8 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { window: now, answered: 0, trapped: 0, last: String::new() }
+    pub(super) fn new(bounds: TrapsConfig, now: Instant) -> Self {
+        Self { bounds, window: now, answered: 0, trapped: 0, last: String::new() }
     }
 
     /// The plugin answered about `inputs` inputs.
@@ -36,7 +34,7 @@ impl Health {
         self.roll(now);
         self.trapped += 1;
         self.last = trap.to_string();
-        self.trapped < TOO_MANY || self.answered > self.trapped
+        self.trapped < self.bounds.most || self.answered > self.trapped
     }
 
     /// What the last trap was.
@@ -45,7 +43,7 @@ impl Health {
     }
 
     fn roll(&mut self, now: Instant) {
-        if now.duration_since(self.window) > WINDOW {
+        if now.duration_since(self.window) > self.bounds.window {
             (self.window, self.answered, self.trapped) = (now, 0, 0);
         }
     }
@@ -64,15 +62,15 @@ mod tests {
     #[test]
     fn a_plugin_that_only_traps_is_given_up() {
         let now = Instant::now();
-        let mut health = Health::new(now);
+        let mut health = Health::new(TrapsConfig { most: 7, ..TrapsConfig::default() }, now);
         let borne = (0..100).take_while(|_| health.trapped(now, &trap())).count();
-        assert_eq!(borne, TOO_MANY - 1);
+        assert_eq!(borne, 6);
     }
 
     #[test]
     fn a_few_bad_messages_among_many_good_ones_do_not_stop_a_plugin() {
         let now = Instant::now();
-        let mut health = Health::new(now);
+        let mut health = Health::new(TrapsConfig::default(), now);
         for _ in 0..1000 {
             health.answered(now, 2);
             assert!(health.trapped(now, &trap()));
@@ -82,9 +80,9 @@ mod tests {
     #[test]
     fn traps_are_forgotten_after_a_while() {
         let mut now = Instant::now();
-        let mut health = Health::new(now);
+        let mut health = Health::new(TrapsConfig::default(), now);
         for _ in 0..100 {
-            now += WINDOW / 10;
+            now += TrapsConfig::default().window / 10;
             assert!(health.trapped(now, &trap()));
         }
     }

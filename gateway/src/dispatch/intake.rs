@@ -1,17 +1,11 @@
 //! What a partition gets: records of the journal that its binding wants, then what waits in memory.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use causeway_core::message::{Message, QoS};
-use causeway_core::topic::filter_matches;
 
-use super::binding::Shared;
+use super::binding::{Shared, Topics};
 use crate::journal::{Kind, Position, ReadError, Reader};
-
-/// Messages of one call. Sixteen take most of the gain of a batch; more only make a trap dearer.
-const CALL_MESSAGES: usize = 64;
-
-/// Payload bytes of one call: beyond it a batch leaves the processor's cache and costs more for each byte.
-const CALL_BYTES: usize = 256 << 10;
 
 /// Records that are read from the journal at once.
 const READ_RECORDS: usize = 256;
@@ -24,6 +18,8 @@ const READ_BYTES: usize = 1 << 20;
 pub(super) struct Input {
     /// Its place in the journal; none for what came from memory.
     pub(super) position: Option<Position>,
+    /// Its unit of order and of state.
+    pub(super) key: ByteString,
     pub(super) message: Message,
 }
 
@@ -69,8 +65,9 @@ impl Intake {
     pub(super) fn take(&mut self) -> Result<Taken, ReadError> {
         let mut taken = self.journalled()?;
         if let Some(inbox) = self.binding.inboxes.get(self.partition) {
-            let from_memory = inbox.take(CALL_MESSAGES).into_iter();
-            taken.inputs.extend(from_memory.map(|message| Input { position: None, message }));
+            let from_memory = inbox.take(self.binding.config.batch.messages).into_iter();
+            let input = |message| Input { position: None, key: self.binding.key(&message), message };
+            taken.inputs.extend(from_memory.map(input));
         }
         Ok(taken)
     }
@@ -107,9 +104,13 @@ impl Intake {
                 );
                 continue;
             };
-            let mine = message.qos != QoS::AtMostOnce && self.binding.partition(&message) == self.partition;
-            if mine && self.binding.wants(&message.topic) {
-                taken.inputs.push(Input { position: Some(entry.position), message });
+            if message.qos == QoS::AtMostOnce || !self.binding.topics.want(&message.topic) {
+                continue;
+            }
+            let key = self.binding.key(&message);
+            let mine = self.binding.partition(&key) == self.partition;
+            if mine && !self.binding.handled_before(&message, entry.position) {
+                taken.inputs.push(Input { position: Some(entry.position), key, message });
             }
         }
         Ok(taken)
@@ -124,47 +125,7 @@ impl Intake {
     }
 }
 
-/// Whether a binding with these filters needs a record.
-pub(super) fn wanted(kind: Kind, body: &Bytes, filters: &[String]) -> bool {
-    let wants = |message: Message| filters.iter().any(|filter| filter_matches(filter, &message.topic));
-    kind == Kind::Publish && Message::decode(body).is_ok_and(wants)
-}
-
-/// Cuts inputs into calls: by count and by bytes. A message that is larger than a call may be is a call of its own.
-pub(super) fn calls(inputs: &[Input]) -> impl Iterator<Item = &[Input]> {
-    let mut rest = inputs;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = |input: &&Input| {
-            bytes += input.message.payload.len();
-            bytes <= CALL_BYTES
-        };
-        let count = rest.iter().take(CALL_MESSAGES).take_while(fits).count().max(1);
-        let (call, later) = rest.split_at_checked(count)?;
-        rest = later;
-        Some(call)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(sizes: &[usize], expected: &[usize]) {
-        let input = |size: &usize| Input {
-            position: None,
-            message: Message { payload: Bytes::from(vec![0; *size]), ..Message::default() },
-        };
-        let inputs: Vec<_> = sizes.iter().map(input).collect();
-        assert_eq!(calls(&inputs).map(<[Input]>::len).collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn calls_are_cut_by_count_and_by_bytes() {
-        check(&[], &[]);
-        check(&[10; 64], &[64]);
-        check(&[10; 130], &[64, 64, 2]);
-        check(&[200 << 10, 100 << 10, 10], &[1, 2]);
-        check(&[10, 1 << 20, 10], &[1, 1, 1]);
-    }
+/// Whether a binding of these topics needs a record.
+pub(super) fn wanted(kind: Kind, body: &Bytes, topics: &Topics) -> bool {
+    kind == Kind::Publish && Message::decode(body).is_ok_and(|message| topics.want(&message.topic))
 }

@@ -32,7 +32,11 @@ pub struct DispatchMetrics {
     rows: Family<OfBinding, Counter>,
     dropped: Family<OfBinding, Counter>,
     log_dropped: Family<OfBinding, Counter>,
+<<<<<<< HEAD
     log_cut: Family<OfBinding, Counter>,
+=======
+    full: Family<Because, Counter>,
+>>>>>>> a52ac2f (dispatch: select topics by template, order by a key, bound everything by configuration)
     parked: Family<OfBinding, Gauge>,
     pub(super) published: Counter,
 }
@@ -62,7 +66,11 @@ impl DispatchMetrics {
             rows: Family::default(),
             dropped: Family::default(),
             log_dropped: Family::default(),
+<<<<<<< HEAD
             log_cut: Family::default(),
+=======
+            full: Family::default(),
+>>>>>>> a52ac2f (dispatch: select topics by template, order by a key, bound everything by configuration)
             parked: Family::default(),
             published: Counter::default(),
         };
@@ -79,7 +87,12 @@ impl DispatchMetrics {
         register.add("rows", "Rows that plugins gave for collections", new.rows.clone());
         register.add("dropped", "Messages that found no room in a binding's queue", new.dropped.clone());
         register.add("log_dropped", "Log lines of plugins beyond their budget", new.log_dropped.clone());
+<<<<<<< HEAD
         register.add("log_cut", "Log lines of plugins that were cut", new.log_cut.clone());
+=======
+        let help = "Calls and transactions that were full, by the bound: messages, bytes or rows";
+        register.add("full", help, new.full.clone());
+>>>>>>> a52ac2f (dispatch: select topics by template, order by a key, bound everything by configuration)
         register.add("parked", "Partitions that are not called any more", new.parked.clone());
         register.add("published", "Publications of plugins that left the outbox", new.published.clone());
         new
@@ -104,6 +117,11 @@ impl DispatchMetrics {
 impl BindingMetrics {
     pub(super) fn trapped(&self, limit: &'static str) {
         self.all.traps.get_or_create(&self.because(limit)).inc();
+    }
+
+    /// A call or a transaction has as much as it may.
+    pub(super) fn full(&self, bound: &'static str) {
+        self.all.full.get_or_create(&self.because(bound)).inc();
     }
 
     pub(super) fn dead_letter(&self, reason: &'static str) {

@@ -4,25 +4,33 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use causeway_core::selector::SelectorError;
 use causeway_host::{Limits, Setup};
 use rusqlite::Transaction;
 use thiserror::Error;
 
-use super::binding::{Binding, Counts, Shared, State};
+use super::binding::{Binding, Counts, Shared, State, Topics};
 use super::inbox::Inbox;
+<<<<<<< HEAD
 use super::metrics::BindingMetrics;
+=======
+use super::places::{self, Spread};
+>>>>>>> a52ac2f (dispatch: select topics by template, order by a key, bound everything by configuration)
 use super::worker::Worker;
 use super::{Dispatch, Parts};
 use crate::config::{self, BindingConfig, Delivery, PluginKind};
 use crate::journal::{Budget, Cursor, Overflow, Position};
 use crate::plugins::{self, Plugins};
+use crate::store::WriteError;
 use crate::store::collections::{self, Collection, InstallError};
-use crate::store::{WriteError, cursors};
 use crate::telemetry::{self, Guest, GuestError};
 
 /// What is wrong with one binding; the operator mends it.
 #[derive(Debug, Error)]
 pub enum Problem {
+    /// One of its filters selects no topics.
+    #[error(transparent)]
+    Topics(#[from] SelectorError),
     /// No plugin runs on this machine.
     #[error("{0}")]
     Engine(String),
@@ -100,15 +108,18 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
     let (kind, collections) = match config.kind {
         PluginKind::Telemetry => (telemetry::KIND, telemetry::collections()?),
     };
+    let topics = Topics::new(config)?;
     let metrics = parts.metrics.of(&config.name);
     let guest = guest(config, plugins, &parts.gateway, log(config, Some(&metrics)))?;
     tracing::info!(binding = config.name, plugin = config.plugin, digest = %guest.digest(), "plugin loaded");
-    let cursors = install(config, parts, &collections)?;
+    let (cursors, before) = install(config, parts, &collections, &topics)?;
     let inboxes = (0..config.partitions.max(1)).map(|_| Inbox::new(config.queue_messages)).collect();
     let binding = Arc::new(Binding {
         config: config.clone(),
         kind,
         digest: guest.digest().to_string(),
+        topics,
+        before,
         cursors,
         inboxes,
         counts: Counts::default(),
@@ -154,14 +165,19 @@ fn limits(config: &BindingConfig) -> Limits {
 }
 
 /// Makes the collections and the cursors in one transaction, and registers the cursors with the journal.
-fn install(config: &BindingConfig, parts: &Parts, collections: &[Collection]) -> Result<Vec<Cursor>, Problem> {
+fn install(
+    config: &BindingConfig,
+    parts: &Parts,
+    collections: &[Collection],
+    topics: &Topics,
+) -> Result<(Vec<Cursor>, Vec<Spread>), Problem> {
     let durable = config.delivery == Delivery::Durable;
     let end = parts.journal.status().durable;
-    let (declared, name) = (collections.to_vec(), config.name.clone());
+    let (declared, name, key) = (collections.to_vec(), config.name.clone(), config.key.clone());
     let partitions = if durable { config.partitions.max(1) } else { 0 };
     let work = move |tx: &Transaction<'_>| {
         declared.iter().try_for_each(|collection| collections::install(tx, collection))?;
-        Ok(places(tx, &name, partitions, end)?)
+        Ok(places::settle(tx, &name, key.as_deref(), partitions, end)?)
     };
     let places = parts.store.write_blocking(work).map_err(Problem::Store)?;
     let budget = Budget { bytes: config.budget.bytes.0, age: config.budget.age };
@@ -171,37 +187,11 @@ fn install(config: &BindingConfig, parts: &Parts, collections: &[Collection]) ->
         config::Overflow::Park => Overflow::Park,
     };
     let register = |(name, at): (String, Position)| {
-        let filters = config.filters.clone();
+        let topics = topics.clone();
         let cursor = parts.journal.cursor(&name, Some(at), budget, overflow);
-        cursor.wanting(move |kind, body| super::intake::wanted(kind, body, &filters))
+        cursor.wanting(move |kind, body| super::intake::wanted(kind, body, &topics))
     };
-    Ok(places.into_iter().map(register).collect())
-}
-
-/// Where each partition of a binding stands. Partitions that were not there before begin at `end`; when their number has
-/// changed, senders have moved between them, so all begin where the last of them stood: what is handled twice has no
-/// effect twice, because rows are known by their position.
-fn places(
-    tx: &Transaction<'_>,
-    binding: &str,
-    partitions: u16,
-    end: Position,
-) -> rusqlite::Result<Vec<(String, Position)>> {
-    let prefix = format!("{binding}/");
-    let known: Vec<_> = cursors::all(tx)?.into_iter().filter(|(name, _)| name.starts_with(&prefix)).collect();
-    let names: Vec<_> = (0..partitions).map(|partition| format!("{prefix}{partition}")).collect();
-    let same = known.len() == names.len() && known.iter().all(|(name, _)| names.contains(name));
-    if same {
-        return Ok(known);
-    }
-    let at = known.iter().map(|(_, at)| *at).min().unwrap_or(end);
-    for (name, _) in &known {
-        cursors::delete(tx, name)?;
-    }
-    for name in &names {
-        cursors::set(tx, name, at)?;
-    }
-    Ok(names.into_iter().map(|name| (name, at)).collect())
+    Ok((places.cursors.into_iter().map(register).collect(), places.before))
 }
 
 /// Why a partition stops calling its plugin: it does not start although it once did.

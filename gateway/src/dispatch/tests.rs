@@ -336,7 +336,7 @@ async fn a_publication_that_feeds_its_own_binding_ends_after_a_few_rounds() {
     let tired = Message { client: "plugin/8/telemetry".into(), sender: "".into(), ..message("", "x") };
     let last = ground.append(&tired).await;
     ground.committed("telemetry/0", last).await;
-    assert_eq!(ground.letters().await[0].kind, "denied");
+    assert_eq!(ground.letters().await[0].kind, "loop");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -372,6 +372,46 @@ async fn other_partitions_lose_nothing_and_repeat_nothing() {
         ground.committed(cursor, last).await;
     }
     assert_eq!(ground.rows("cardata").await.len(), 16);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_key_loses_nothing_and_repeats_nothing() {
+    let permit = r#"@id("test") permit (principal is Plugin, action == Action::"publish", resource);"#;
+    let ground = Ground::with_policy(permit).await;
+    let by_sender = BindingConfig { partitions: 2, ..calling(ground.plugin("publishes.wasm", PUBLISHES)) };
+    let filters = vec!["dt/cvra/{vehicle}/cardata".to_owned()];
+    let by_vehicle = BindingConfig { key: Some("vehicle".to_owned()), filters, partitions: 3, ..by_sender.clone() };
+    let of = |sender: &str, vehicle: &str| Message {
+        topic: format!("dt/cvra/{vehicle}/cardata").into(),
+        ..message(sender, "x")
+    };
+    // One message of each, so that a call has one effect; the partitions stand at different places afterwards.
+    let mut dispatch = ground.start(by_sender.clone()).await;
+    for number in 0..8 {
+        ground.append(&of(&format!("d{number}"), &format!("v{}", number % 3))).await;
+        until("published", async || ground.published.lock().unwrap().len() == number + 1).await;
+    }
+    dispatch.drain(Instant::now() + Duration::from_secs(10)).await;
+    drop(dispatch);
+    let last = ground.append(&of("d9", "v9")).await;
+    let dispatch = ground.start(by_vehicle).await;
+    for cursor in ["telemetry/vehicle/0", "telemetry/vehicle/1", "telemetry/vehicle/2"] {
+        ground.committed(cursor, last).await;
+    }
+    assert_eq!(dispatch.status()[0].handled, 1, "what was handled by sender is not handled by vehicle again");
+    until("published", async || ground.published.lock().unwrap().len() == 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_stays_unavailable_is_a_dead_letter_after_its_retries() {
+    let ground = Ground::new().await;
+    // Every call fails with `unavailable` and no text.
+    let plugin = ground.plugin("unavailable.wasm", "(call $outcome (i32.const 1) (i32.const 2) (i32.const 0))");
+    let dispatch = ground.start(BindingConfig { retries: 2, ..calling(plugin) }).await;
+    let last = ground.append(&message("d1", "x")).await;
+    ground.committed("telemetry/0", last).await;
+    assert_eq!(ground.letters().await[0].kind, "unavailable");
+    assert_eq!(dispatch.status()[0].calls, 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,12 +10,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::batch::{Bounds, End};
 use super::binding::{Counts, Shared, State};
-use super::calls::{Caller, GaveUp, Reason, Verdict};
+use super::calls::{Caller, Reason, Unanswered, Verdict};
 use super::commit::{Owner, Pending};
 use super::effects::{Gate, Granted};
 use super::health::Health;
-use super::intake::{Input, Intake, Taken, calls};
+use super::intake::{Input, Intake, Taken};
 use super::{Parts, Publish};
 use crate::config::Overflow;
 use crate::journal::{Cursor, Durable, Position};
@@ -48,6 +49,7 @@ pub(super) struct Worker {
     binding: Shared,
     partition: usize,
     caller: Caller,
+    bounds: Bounds,
     gate: Gate,
     owner: Arc<Owner>,
     parts: Parts,
@@ -57,17 +59,20 @@ impl Worker {
     pub(super) fn new(binding: Shared, partition: usize, guest: Guest, granted: Granted, parts: Parts) -> Self {
         let name = &binding.config.name;
         let policies = parts.policies.clone();
-        let gate = Gate::new(name, binding.kind, Arc::clone(&granted), policies.clone(), parts.clock.clone());
+        let gate = Gate::new(&binding, Arc::clone(&granted), policies.clone(), parts.clock.clone());
         let owner = Owner {
             binding: name.clone(),
             cursor: binding.cursors.get(partition).map(|cursor| cursor.name().to_owned()),
             granted,
             max_skew_ms: u64::try_from(binding.config.max_skew.as_millis()).unwrap_or(u64::MAX),
+            commit: binding.config.commit.clone(),
             digest: guest.digest().to_string(),
         };
         let world = World { devices: parts.devices.clone(), policies };
-        let caller = Caller { binding: Arc::clone(&binding), guest, world, health: Health::new(Instant::now()) };
-        Self { binding, partition, caller, gate, owner: Arc::new(owner), parts }
+        let health = Health::new(binding.config.traps.clone(), Instant::now());
+        let caller = Caller { binding: Arc::clone(&binding), guest, world, health };
+        let bounds = Bounds::new(&binding.config.batch, false);
+        Self { binding, partition, caller, bounds, gate, owner: Arc::new(owner), parts }
     }
 
     /// Starts the thread.
@@ -133,7 +138,11 @@ impl Running {
         let more = taken.more || !taken.inputs.is_empty();
         let lagging = taken.lagging();
         self.handle(taken, spill);
-        if self.pending.is_due(Instant::now(), lagging) {
+        let config = &self.worker.owner.commit;
+        if self.pending.is_full(config, lagging) {
+            self.worker.binding.metrics.full("rows");
+        }
+        if self.pending.is_due(config, Instant::now(), lagging) {
             self.commit();
         }
         more
@@ -152,17 +161,37 @@ impl Running {
         for input in &dead {
             self.dead_letter(input, &Reason::new("overflow", "the binding is further behind than its budget"));
         }
-        for call in calls(&asked) {
-            match self.worker.caller.call(call) {
+        let mut rest = asked.as_slice();
+        while !rest.is_empty() {
+            let (call, later) = self.next_call(rest);
+            match self.call(call) {
                 Ok(verdicts) => {
                     for (input, verdict) in call.iter().zip(verdicts) {
                         self.settle(input, verdict);
                     }
                 }
-                Err(GaveUp(reason)) => return self.park(call, reason),
+                Err(Unanswered::GaveUp(reason)) => return self.park(call, reason),
+                Err(Unanswered::Stopped) => return,
             }
+            rest = later;
         }
         self.pending.passed(taken.passed);
+    }
+
+    fn next_call<'i>(&self, inputs: &'i [Input]) -> (&'i [Input], &'i [Input]) {
+        let (call, end, later) = self.worker.bounds.cut(inputs);
+        match end {
+            End::Messages => self.worker.binding.metrics.full("messages"),
+            End::Bytes => self.worker.binding.metrics.full("bytes"),
+            End::Inputs | End::Key => {}
+        }
+        (call, later)
+    }
+
+    fn call(&mut self, inputs: &[Input]) -> Result<Vec<Verdict>, Unanswered> {
+        let (runtime, stopping) = (&self.runtime, &self.signals.stopping);
+        let wait = |pause| runtime.block_on(async { tokio::time::timeout(pause, stopping.cancelled()).await.is_err() });
+        self.worker.caller.call(inputs, &wait)
     }
 
     fn settle(&mut self, input: &Input, verdict: Verdict) {
@@ -208,7 +237,7 @@ impl Running {
 
     /// Waits until there is something to do.
     fn wait(&mut self) {
-        let wake = self.pending.due().unwrap_or_else(|| Instant::now() + LOOK);
+        let wake = self.pending.due(&self.worker.owner.commit).unwrap_or_else(|| Instant::now() + LOOK);
         let parked = self.parked;
         // A parked backlog has to become dead letters before the journal gives it up.
         let reads = !parked || self.worker.binding.config.budget.overflow == Overflow::Park;
@@ -221,7 +250,7 @@ impl Running {
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         });
-        if self.pending.is_due(Instant::now(), false) {
+        if self.pending.is_due(&self.worker.owner.commit, Instant::now(), false) {
             self.commit();
         }
     }

@@ -10,7 +10,7 @@ use super::*;
 use crate::config::Synchronous;
 
 /// Runs `work` in a transaction of an empty, migrated database.
-pub(super) fn scratch(work: impl FnOnce(&Transaction<'_>) -> Result<(), Box<dyn std::error::Error>>) {
+pub(crate) fn scratch(work: impl FnOnce(&Transaction<'_>) -> Result<(), Box<dyn std::error::Error>>) {
     let mut connection = Connection::open_in_memory().unwrap();
     connection.pragma_update(None, "foreign_keys", true).unwrap();
     migrations::apply(&mut connection).unwrap();

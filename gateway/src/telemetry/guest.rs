@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use causeway_core::message::{Message, QoS};
+use causeway_core::template::Vars;
 use causeway_host::{
     Batch, Component, Digest, Engine, Imports, Input, Level, Limits, LoadError, LostLines, Outcome, Qos, ReadError,
     Records, Sender, Setup, StartError, State, TelemetryInstance, TelemetryPlugin, Trap,
@@ -122,7 +123,7 @@ impl Guest {
     ///
     /// # Errors
     /// [`GuestError`].
-    pub fn route(&mut self, messages: &[&Message], world: &World) -> Result<Vec<Outcome>, GuestError> {
+    pub fn route(&mut self, messages: &[Asked<'_>], world: &World) -> Result<Vec<Outcome>, GuestError> {
         let instance = self.take_instance()?;
         let told = world.tell(messages);
         let (instance, outcomes) = told.as_batch(|batch| instance.route_batch(batch))?;
@@ -142,6 +143,15 @@ impl Guest {
     }
 }
 
+/// A message that a plugin is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'m> {
+    /// The message.
+    pub message: &'m Message,
+    /// The variables of the binding's own template; without one those of the topic's type are told.
+    pub variables: Option<Vars<'m>>,
+}
+
 /// What the gateway knows about senders and topics.
 #[derive(Clone)]
 pub struct World {
@@ -153,17 +163,17 @@ pub struct World {
 
 /// A batch with everything that it borrows.
 struct Told<'m> {
-    messages: &'m [&'m Message],
+    messages: &'m [Asked<'m>],
     senders: Vec<(ByteString, Option<Arc<Device>>)>,
     places: Vec<u32>,
     variables: Vec<Vec<(String, String)>>,
 }
 
 impl World {
-    fn tell<'m>(&self, messages: &'m [&'m Message]) -> Told<'m> {
+    fn tell<'m>(&self, messages: &'m [Asked<'m>]) -> Told<'m> {
         let mut senders: Vec<(ByteString, Option<Arc<Device>>)> = Vec::new();
         let mut places = Vec::with_capacity(messages.len());
-        for message in messages {
+        for Asked { message, .. } in messages {
             let known = senders.iter().position(|(id, _)| *id == message.sender);
             let place = known.unwrap_or_else(|| {
                 senders.push((message.sender.clone(), self.devices.get(&message.sender)));
@@ -171,7 +181,11 @@ impl World {
             });
             places.push(u32::try_from(place).unwrap_or(u32::MAX));
         }
-        let variables = messages.iter().map(|message| self.policies.topic_variables(&message.topic)).collect();
+        let variables = messages.iter().map(|asked| match &asked.variables {
+            Some(own) => own.bound().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            None => self.policies.topic_variables(&asked.message.topic),
+        });
+        let variables = variables.collect();
         Told { messages, senders, places, variables }
     }
 }
@@ -182,13 +196,13 @@ impl Told<'_> {
         let senders = self.senders.iter().zip(&attributes);
         let senders: Vec<_> = senders.map(|((id, _), attributes)| Sender { id, attributes }).collect();
         let variables: Vec<Vec<_>> = self.variables.iter().map(|pairs| borrowed(pairs)).collect();
-        let user: Vec<Vec<_>> = self.messages.iter().map(|message| user_properties(message)).collect();
+        let user: Vec<Vec<_>> = self.messages.iter().map(|asked| user_properties(asked.message)).collect();
         let inputs: Vec<_> = self
             .messages
             .iter()
             .zip(&self.places)
             .zip(variables.iter().zip(&user))
-            .map(|((message, sender), (variables, user_properties))| Input {
+            .map(|((Asked { message, .. }, sender), (variables, user_properties))| Input {
                 topic: &message.topic,
                 variables,
                 sender: *sender,
