@@ -32,11 +32,8 @@ pub struct DispatchMetrics {
     rows: Family<OfBinding, Counter>,
     dropped: Family<OfBinding, Counter>,
     log_dropped: Family<OfBinding, Counter>,
-<<<<<<< HEAD
     log_cut: Family<OfBinding, Counter>,
-=======
     full: Family<Because, Counter>,
->>>>>>> a52ac2f (dispatch: select topics by template, order by a key, bound everything by configuration)
     parked: Family<OfBinding, Gauge>,
     pub(super) published: Counter,
 }
@@ -66,11 +63,8 @@ impl DispatchMetrics {
             rows: Family::default(),
             dropped: Family::default(),
             log_dropped: Family::default(),
-<<<<<<< HEAD
             log_cut: Family::default(),
-=======
             full: Family::default(),
->>>>>>> a52ac2f (dispatch: select topics by template, order by a key, bound everything by configuration)
             parked: Family::default(),
             published: Counter::default(),
         };
@@ -87,12 +81,9 @@ impl DispatchMetrics {
         register.add("rows", "Rows that plugins gave for collections", new.rows.clone());
         register.add("dropped", "Messages that found no room in a binding's queue", new.dropped.clone());
         register.add("log_dropped", "Log lines of plugins beyond their budget", new.log_dropped.clone());
-<<<<<<< HEAD
         register.add("log_cut", "Log lines of plugins that were cut", new.log_cut.clone());
-=======
         let help = "Calls and transactions that were full, by the bound: messages, bytes or rows";
         register.add("full", help, new.full.clone());
->>>>>>> a52ac2f (dispatch: select topics by template, order by a key, bound everything by configuration)
         register.add("parked", "Partitions that are not called any more", new.parked.clone());
         register.add("published", "Publications of plugins that left the outbox", new.published.clone());
         new

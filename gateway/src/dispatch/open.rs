@@ -11,11 +11,8 @@ use thiserror::Error;
 
 use super::binding::{Binding, Counts, Shared, State, Topics};
 use super::inbox::Inbox;
-<<<<<<< HEAD
 use super::metrics::BindingMetrics;
-=======
 use super::places::{self, Spread};
->>>>>>> a52ac2f (dispatch: select topics by template, order by a key, bound everything by configuration)
 use super::worker::Worker;
 use super::{Dispatch, Parts};
 use crate::config::{self, BindingConfig, Delivery, PluginKind};
