@@ -15,6 +15,7 @@ mod intake;
 mod metrics;
 mod open;
 mod outbox;
+mod permissions;
 mod places;
 mod worker;
 
@@ -38,6 +39,7 @@ use crate::store::Store;
 pub use binding::{Binding, BindingStatus, State};
 pub use metrics::DispatchMetrics;
 pub use open::{OpenError, Problem, check};
+pub use permissions::Denial;
 
 use worker::Worker;
 

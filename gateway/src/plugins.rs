@@ -16,6 +16,12 @@ const FILE: &str = "file://";
 /// Where compiled plugins lie in the data directory.
 const COMPILED: &str = "plugins/compiled";
 
+/// Whether a reference is to a plugin that is part of the program.
+#[must_use]
+pub fn is_builtin(reference: &str) -> bool {
+    reference.starts_with(BUILTIN)
+}
+
 /// Why plugins cannot be run at all.
 #[derive(Debug, Error)]
 pub enum OpenError {

@@ -18,6 +18,7 @@ mod explain;
 mod files;
 mod metrics;
 mod problem;
+mod remedy;
 mod request;
 mod split;
 mod table;
@@ -29,7 +30,7 @@ pub mod watch;
 pub use crate::config::Problem;
 pub use explain::{Asked, Explanation};
 pub use files::{File, Origin, export};
-pub use request::{Action, Area, Decision, PolicySource, Principal, Reason, Request, Resource};
+pub use request::{Action, Area, Decision, PluginSource, PolicySource, Principal, Reason, Request, Resource};
 pub use table::TableReport;
 
 use compile::Compiled;
@@ -149,6 +150,12 @@ impl Policies {
         let decision = self.0.set.load().decide(request);
         self.0.metrics.decided(&decision);
         decision
+    }
+
+    /// What the operator can do about the denial of a plugin's request: a policy to paste, in one line. Empty when there
+    /// is nothing to add.
+    pub fn remedy(&self, request: &Request<'_>, decision: &Decision) -> String {
+        remedy::remedy(&self.0.origin, request, decision)
     }
 
     /// The variables of the first template that matches a topic, with their values; empty for an untyped topic.

@@ -61,22 +61,24 @@ impl Found {
         if let Some(https) = &config.admin.https {
             found.problems.extend(load_https(https).err().into_iter().flatten());
         }
-        found.problems.extend(Policies::load(config.policies.dir.as_deref()).err().into_iter().flatten());
-        found.bindings(config, file);
+        let policies = Policies::load(config.policies.dir.as_deref());
+        found.bindings(config, file, policies.as_ref().ok());
+        found.problems.extend(policies.err().into_iter().flatten());
         found
     }
 
-    /// Each plugin is compiled and asked about its configuration.
-    fn bindings(&mut self, config: &Config, file: &Path) {
+    /// Each plugin is compiled, must have been granted what it imports, and is asked about its configuration.
+    fn bindings(&mut self, config: &Config, file: &Path, policies: Option<&Policies>) {
         let gateway = config.gateway.id.as_deref().unwrap_or_default();
-        for (binding, problem) in dispatch::check(&config.bindings, gateway) {
+        for (binding, problem) in dispatch::check(&config.bindings, gateway, policies) {
+            let (message, remedy) = problem.told();
             self.problems.push(Problem {
                 file: file.to_owned(),
                 line: None,
                 key: format!("bindings: {}", binding.name),
                 value: binding.plugin.clone(),
-                message: problem.to_string(),
-                remedy: "mend `plugin` or `config` of this binding".to_owned(),
+                message,
+                remedy,
             });
         }
     }

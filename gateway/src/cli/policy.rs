@@ -14,7 +14,7 @@ use super::output::problem_json;
 use super::show::{items, plain};
 use super::{ConfigFile, Exit, Failure, Output};
 use crate::devices::Device;
-use crate::policy::{self, Action, File, Policies, Principal, Request, Resource};
+use crate::policy::{self, Action, File, PluginSource, Policies, Principal, Request, Resource};
 
 #[derive(Debug, Args)]
 pub(super) struct Policy {
@@ -158,8 +158,11 @@ struct Explain {
     #[arg(long, requires = "device")]
     disabled: bool,
     /// The kind of the plugin.
-    #[arg(long, value_name = "KIND", requires = "plugin", default_value = "")]
+    #[arg(long, value_name = "KIND", requires = "plugin", default_value = crate::telemetry::KIND)]
     kind: String,
+    /// Where the plugin comes from: `builtin` or `file`.
+    #[arg(long, value_name = "SOURCE", requires = "plugin", default_value = "file")]
+    source: PluginSource,
     /// A role of the operator; may be repeated.
     #[arg(long = "role", value_name = "ROLE", requires = "operator")]
     roles: Vec<String>,
@@ -210,6 +213,15 @@ struct What {
     /// To be delivered a message of a topic.
     #[arg(long, value_name = "TOPIC")]
     receive: Option<String>,
+    /// To import an interface: `log`, `state` or `records`.
+    #[arg(long, value_name = "INTERFACE")]
+    import: Option<String>,
+    /// To read documents of a collection.
+    #[arg(long, value_name = "COLLECTION")]
+    read: Option<String>,
+    /// To put rows into a collection.
+    #[arg(long, value_name = "COLLECTION")]
+    write: Option<String>,
     /// To look at an area of the gateway.
     #[arg(long, value_name = "AREA")]
     view: Option<String>,
@@ -229,6 +241,9 @@ impl What {
             (Action::Will, &self.will),
             (Action::Subscribe, &self.subscribe),
             (Action::Receive, &self.receive),
+            (Action::Import, &self.import),
+            (Action::Read, &self.read),
+            (Action::Write, &self.write),
             (Action::View, &self.view),
             (Action::Operate, &self.operate),
             (Action::Administer, &self.administer),
@@ -273,7 +288,8 @@ impl Explain {
             }))
         });
         let unverified = || unverified.clone().map(|id| Principal::Unverified { id });
-        let plugin = || plugin.clone().map(|name| Principal::Plugin { name, kind: self.kind.clone() });
+        let (kind, source) = (&self.kind, self.source);
+        let plugin = || plugin.clone().map(|name| Principal::Plugin { name, kind: kind.clone(), source });
         let operator = || operator.clone().map(|name| Principal::Operator { name, roles: self.roles.clone() });
         device.or_else(unverified).or_else(plugin).or_else(operator)
     }

@@ -7,7 +7,7 @@ use causeway_core::message::{Message, QoS};
 use rusqlite::Transaction;
 
 use super::calls::Reason;
-use super::effects::{Allowed, Granted};
+use super::effects::{Allowed, Collections};
 use super::intake::Input;
 use crate::config::CommitConfig;
 use crate::journal::Position;
@@ -27,7 +27,7 @@ pub(super) struct Owner {
     pub(super) binding: String,
     /// Name of the cursor; none for a live binding.
     pub(super) cursor: Option<String>,
-    pub(super) granted: Granted,
+    pub(super) collections: Collections,
     pub(super) max_skew_ms: u64,
     pub(super) commit: CommitConfig,
     /// The digest of the plugin, kept with each dead letter.
@@ -123,7 +123,7 @@ impl Pending {
     /// Puts everything into the transaction.
     pub(super) fn apply(&self, tx: &Transaction<'_>, owner: &Owner) -> rusqlite::Result<()> {
         for (name, rows) in &self.rows {
-            if let Some(collection) = owner.granted.get(name) {
+            if let Some(collection) = owner.collections.get(name) {
                 collections::insert(tx, collection, rows, owner.max_skew_ms)?;
             }
         }

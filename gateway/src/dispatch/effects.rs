@@ -1,7 +1,7 @@
 //! Which effects of a plugin are allowed: all of one input or none.
 //!
-//! A row needs a granted collection and a document that fits it. A publication needs a policy that permits it to the
-//! plugin, and must not have come round too often.
+//! A row needs a policy that lets the plugin write the collection, and a document that fits it. A publication needs a
+//! policy, too, and must not have come round too often.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use causeway_host::{Effect, Publication, Qos};
 use super::binding::Binding;
 use super::calls::Reason;
 use super::intake::Input;
+use super::permissions::{Denial, Permissions};
 use crate::clock::Clock;
 use crate::config::BindingConfig;
-use crate::policy::{Action, Policies, Principal, Request, Resource};
+use crate::policy::{Action, Policies, Resource};
 use crate::store::collections::{Collection, Row, Source};
 
-/// The collections that a plugin was granted, by name.
-pub(super) type Granted = Arc<HashMap<String, Collection>>;
+/// The collections that are declared, by name. Who may use them is for policies to say.
+pub(super) type Collections = Arc<HashMap<String, Collection>>;
 
 /// The effects of one input, ready to be committed.
 #[derive(Debug, Default)]
@@ -32,23 +33,22 @@ pub(super) struct Allowed {
 /// Checks effects with the plugin as the one who asks.
 pub(super) struct Gate {
     binding: String,
-    principal: Principal,
-    granted: Granted,
-    policies: Policies,
+    permissions: Permissions,
+    collections: Collections,
     clock: Clock,
     /// Plugins that one message may pass through: a publication that feeds its own binding ends there.
     max_hops: u32,
 }
 
 impl Gate {
-    pub(super) fn new(binding: &Binding, granted: Granted, policies: Policies, clock: Clock) -> Self {
+    pub(super) fn new(binding: &Binding, collections: Collections, policies: Policies, clock: Clock) -> Self {
         let BindingConfig { name, max_hops, .. } = &binding.config;
-        let principal = Principal::Plugin { name: name.clone(), kind: binding.kind.to_owned() };
-        Self { binding: name.clone(), principal, granted, policies, clock, max_hops: *max_hops }
+        let permissions = Permissions::new(&binding.config, binding.kind, policies);
+        Self { binding: name.clone(), permissions, collections, clock, max_hops: *max_hops }
     }
 
     /// The effects of one input, or why none of them is allowed.
-    pub(super) fn allow(&self, input: &Input, effects: Vec<Effect>) -> Result<Allowed, Reason> {
+    pub(super) fn allow(&mut self, input: &Input, effects: Vec<Effect>) -> Result<Allowed, Reason> {
         let mut allowed = Allowed::default();
         for (item, effect) in (0..).zip(effects) {
             match effect {
@@ -61,7 +61,7 @@ impl Gate {
                     allowed.publications.push((item, message));
                 }
                 Effect::SetState(change) => {
-                    let text = format!("{} may not keep state `{}`", self.principal, change.name);
+                    let text = format!("{} may not keep state `{}`", self.binding, change.name);
                     return Err(Reason::new("denied", text));
                 }
             }
@@ -69,11 +69,11 @@ impl Gate {
         Ok(allowed)
     }
 
-    fn row(&self, input: &Input, item: u32, row: causeway_host::Row) -> Result<(String, Row), Reason> {
-        let Some(collection) = self.granted.get(&row.collection) else {
-            let text = format!("{} has no collection `{}`", self.principal, row.collection);
-            return Err(Reason::new("denied", text));
+    fn row(&mut self, input: &Input, item: u32, row: causeway_host::Row) -> Result<(String, Row), Reason> {
+        let Some(collection) = self.collections.get(&row.collection) else {
+            return Err(Reason::new("effect", format!("there is no collection `{}`", row.collection)));
         };
+        self.permissions.ask(Action::Write, Resource::Collection(&row.collection)).map_err(denied)?;
         let source = Source {
             binding: &self.binding,
             position: input.position,
@@ -85,7 +85,7 @@ impl Gate {
         checked.map(|checked| (row.collection, checked)).map_err(|error| Reason::new("effect", error.to_string()))
     }
 
-    fn publication(&self, input: &Input, publication: Publication) -> Result<Message, Reason> {
+    fn publication(&mut self, input: &Input, publication: Publication) -> Result<Message, Reason> {
         let Publication { topic, payload, qos, retain } = publication;
         check_topic(&topic).map_err(|error| Reason::new("effect", format!("a publication to {topic:?}: {error}")))?;
         let hops = hops(&input.message) + 1;
@@ -93,13 +93,7 @@ impl Gate {
             let text = format!("a publication to {topic}: its message has passed through {} plugins", self.max_hops);
             return Err(Reason::new("loop", text));
         }
-        let request =
-            Request { principal: &self.principal, action: Action::Publish, resource: Resource::Topic(&topic) };
-        let decision = self.policies.decide(&request);
-        if !decision.allowed {
-            let text = format!("{} may not publish to {topic}: {}", self.principal, decision.reason);
-            return Err(Reason::new("denied", text));
-        }
+        self.permissions.ask(Action::Publish, Resource::Topic(&topic)).map_err(denied)?;
         Ok(Message {
             topic: topic.into(),
             payload: payload.into(),
@@ -114,6 +108,10 @@ impl Gate {
             ..Message::default()
         })
     }
+}
+
+fn denied(denial: Arc<Denial>) -> Reason {
+    Reason::new("denied", denial.to_string())
 }
 
 /// The gateway's own messages have no session; in place of its id they say which plugin made them, and after how many.

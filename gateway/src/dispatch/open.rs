@@ -1,7 +1,6 @@
 //! Everything about bindings that can be wrong is found here, before the first socket: plugins are loaded and try their
 //! configuration, collections are made, and each durable binding's place in the journal is on disk.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use causeway_core::selector::SelectorError;
@@ -10,14 +9,17 @@ use rusqlite::Transaction;
 use thiserror::Error;
 
 use super::binding::{Binding, Counts, Shared, State, Topics};
+use super::effects::Collections;
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
+use super::permissions::{Denial, Permissions};
 use super::places::{self, Spread};
 use super::worker::Worker;
 use super::{Dispatch, Parts};
 use crate::config::{self, BindingConfig, Delivery, PluginKind};
 use crate::journal::{Budget, Cursor, Overflow, Position};
 use crate::plugins::{self, Plugins};
+use crate::policy::Policies;
 use crate::store::WriteError;
 use crate::store::collections::{self, Collection, InstallError};
 use crate::telemetry::{self, Guest, GuestError};
@@ -37,6 +39,9 @@ pub enum Problem {
     /// Its plugin is of another kind, or wants what it may not have.
     #[error(transparent)]
     Load(#[from] causeway_host::LoadError),
+    /// Its plugin was not granted what it imports.
+    #[error("{0}")]
+    Grant(Denial),
     /// Its plugin does not start with this configuration.
     #[error(transparent)]
     Start(#[from] causeway_host::StartError),
@@ -56,6 +61,17 @@ pub struct OpenError {
     pub binding: String,
     /// What is wrong with it.
     pub problem: Problem,
+}
+
+impl Problem {
+    /// What is wrong, and what the operator can do about it.
+    #[must_use]
+    pub fn told(&self) -> (String, String) {
+        match self {
+            Self::Grant(denial) => (denial.text.clone(), denial.remedy.clone()),
+            other => (other.to_string(), "mend `plugin` or `config` of this binding".to_owned()),
+        }
+    }
 }
 
 impl Dispatch {
@@ -81,39 +97,55 @@ impl Dispatch {
 }
 
 /// Loads the plugins of all bindings and lets each try its configuration; nothing is stored. Blocks.
-pub fn check<'b>(bindings: &'b [BindingConfig], gateway: &str) -> Vec<(&'b BindingConfig, Problem)> {
+///
+/// Without policies, because they have problems of their own, the grants are not checked.
+pub fn check<'b>(
+    bindings: &'b [BindingConfig],
+    gateway: &str,
+    policies: Option<&Policies>,
+) -> Vec<(&'b BindingConfig, Problem)> {
     if bindings.is_empty() {
         return Vec::new();
     }
     let plugins = Plugins::without_cache();
     let try_one = |config: &BindingConfig| match &plugins {
-        Ok(plugins) => guest(config, plugins, gateway, log(config, None)).map(drop),
+        Ok(plugins) => guest(config, plugins, gateway, log(config, None), policies).map(drop),
         Err(error) => Err(Problem::Engine(error.to_string())),
     };
     bindings.iter().filter_map(|config| try_one(config).err().map(|problem| (config, problem))).collect()
 }
 
 /// The binding's plugin with a first instance that has taken its configuration.
-fn guest(config: &BindingConfig, plugins: &Plugins, gateway: &str, log: telemetry::Log) -> Result<Guest, Problem> {
+fn guest(
+    config: &BindingConfig,
+    plugins: &Plugins,
+    gateway: &str,
+    log: telemetry::Log,
+    policies: Option<&Policies>,
+) -> Result<Guest, Problem> {
     let component = plugins.load(&config.plugin)?;
     let mut guest = Guest::new(plugins.engine(), &component, setup(config, gateway), limits(config), log)?;
+    if let Some(policies) = policies {
+        let mut permissions = Permissions::new(config, kind(config), policies.clone());
+        permissions.imports(component.imports()).map_err(Problem::Grant)?;
+    }
     guest.start()?;
     Ok(guest)
 }
 
 fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Shared, Vec<Worker>), Problem> {
-    let (kind, collections) = match config.kind {
-        PluginKind::Telemetry => (telemetry::KIND, telemetry::collections()?),
+    let collections = match config.kind {
+        PluginKind::Telemetry => telemetry::collections()?,
     };
     let topics = Topics::new(config)?;
     let metrics = parts.metrics.of(&config.name);
-    let guest = guest(config, plugins, &parts.gateway, log(config, Some(&metrics)))?;
+    let guest = guest(config, plugins, &parts.gateway, log(config, Some(&metrics)), Some(&parts.policies))?;
     tracing::info!(binding = config.name, plugin = config.plugin, digest = %guest.digest(), "plugin loaded");
     let (cursors, before) = install(config, parts, &collections, &topics)?;
     let inboxes = (0..config.partitions.max(1)).map(|_| Inbox::new(config.queue_messages)).collect();
     let binding = Arc::new(Binding {
         config: config.clone(),
-        kind,
+        kind: kind(config),
         digest: guest.digest().to_string(),
         topics,
         before,
@@ -123,12 +155,19 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
         metrics,
         state: Mutex::new(State::Running),
     });
-    let granted: Arc<HashMap<_, _>> = Arc::new(collections.into_iter().map(|c| (c.name().to_owned(), c)).collect());
+    let collections: Collections = Arc::new(collections.into_iter().map(|c| (c.name().to_owned(), c)).collect());
     let worker = |partition: usize| {
-        Worker::new(Arc::clone(&binding), partition, guest.another(), Arc::clone(&granted), parts.clone())
+        Worker::new(Arc::clone(&binding), partition, guest.another(), Arc::clone(&collections), parts.clone())
     };
     let workers = (0..usize::from(config.partitions.max(1))).map(worker).collect();
     Ok((binding, workers))
+}
+
+/// The word for the binding's kind.
+const fn kind(config: &BindingConfig) -> &'static str {
+    match config.kind {
+        PluginKind::Telemetry => telemetry::KIND,
+    }
 }
 
 /// Where the plugin's lines go; without metrics nobody counts what is lost of them.

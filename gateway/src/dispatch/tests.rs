@@ -291,6 +291,52 @@ async fn a_backlog_beyond_the_budget_of_a_parked_binding_becomes_dead_letters() 
     assert!(!dispatch.bindings()[0].over_budget(), "only `refuse` holds publishers back");
 }
 
+/// Puts `{}` into the collection `cardata`.
+const WRITES: &str = "
+    (i64.store (i32.const 70000) (i64.const 0x61746164726163)) (i32.store (i32.const 70016) (i32.const 0x7d7b))
+    (i32.store (i32.const 69636) (i32.const 70000)) (i32.store (i32.const 69640) (i32.const 7))
+    (i32.store (i32.const 69644) (i32.const 70016)) (i32.store (i32.const 69648) (i32.const 2))
+    (call $outcome (i32.const 0) (i32.const 69632) (i32.const 1))";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_for_a_collection_that_was_not_granted_is_a_dead_letter_with_the_policy_to_add() {
+    let ground = Ground::new().await;
+    let _dispatch = ground.start(calling(ground.plugin("writes.wasm", WRITES))).await;
+    let last = ground.append(&message("d1", "x")).await;
+    ground.committed("telemetry/0", last).await;
+    let letter = ground.letters().await.remove(0);
+    assert_eq!(letter.kind, "denied");
+    let policy =
+        r#"permit (principal == Plugin::"telemetry", action == Action::"write", resource == Collection::"cardata");"#;
+    assert!(letter.reason.contains(policy), "{}", letter.reason);
+    // A policy that comes later holds from the next message on; what is wrong now is the row.
+    std::fs::write(ground.home.path().join("policies/test.cedar"), policy).unwrap();
+    ground.parts.policies.reload().unwrap();
+    let last = ground.append(&message("d1", "x")).await;
+    ground.committed("telemetry/0", last).await;
+    assert_eq!(ground.letters().await[1].kind, "effect");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_whose_import_was_not_granted_does_not_start() {
+    let ground = Ground::with_policy(
+        r#"@id("test") forbid (principal, action == Action::"import", resource == Import::"log");"#,
+    )
+    .await;
+    let body = "(call $log (i32.const 2) (i32.const 0) (i32.const 0)) (call $ok (i32.const 1))";
+    let binding = calling(ground.plugin("logs.wasm", body));
+    let error = ground.try_start(vec![binding.clone()]).await.err().unwrap().remove(0);
+    assert!(matches!(error.problem, Problem::Grant(_)), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("binding `telemetry`") && text.contains("may not import log") && text.contains("`test`"),
+        "{text}"
+    );
+    let bindings = [binding];
+    let found = check(&bindings, "edge-1", Some(&ground.parts.policies));
+    assert!(matches!(found.as_slice(), [(_, Problem::Grant(_))]), "`check` finds it, too");
+}
+
 /// One publication for each call: topic `out/x`, payload `hi`, QoS 1.
 const PUBLISHES: &str = "
     (i64.store (i32.const 70000) (i64.const 0x782f74756f)) (i32.store (i32.const 70016) (i32.const 0x6968))

@@ -14,7 +14,7 @@ use super::batch::{Bounds, End};
 use super::binding::{Counts, Shared, State};
 use super::calls::{Caller, Reason, Unanswered, Verdict};
 use super::commit::{Owner, Pending};
-use super::effects::{Gate, Granted};
+use super::effects::{Collections, Gate};
 use super::health::Health;
 use super::intake::{Input, Intake, Taken};
 use super::{Parts, Publish};
@@ -56,14 +56,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(binding: Shared, partition: usize, guest: Guest, granted: Granted, parts: Parts) -> Self {
+    pub(super) fn new(binding: Shared, partition: usize, guest: Guest, collections: Collections, parts: Parts) -> Self {
         let name = &binding.config.name;
         let policies = parts.policies.clone();
-        let gate = Gate::new(&binding, Arc::clone(&granted), policies.clone(), parts.clock.clone());
+        let gate = Gate::new(&binding, Arc::clone(&collections), policies.clone(), parts.clock.clone());
         let owner = Owner {
             binding: name.clone(),
             cursor: binding.cursors.get(partition).map(|cursor| cursor.name().to_owned()),
-            granted,
+            collections,
             max_skew_ms: u64::try_from(binding.config.max_skew.as_millis()).unwrap_or(u64::MAX),
             commit: binding.config.commit.clone(),
             digest: guest.digest().to_string(),

@@ -37,8 +37,10 @@ pub(super) struct Compiled {
 pub(super) struct Names {
     pub action: EntityTypeName,
     pub area: EntityTypeName,
+    pub collection: EntityTypeName,
     pub device: EntityTypeName,
     pub group: EntityTypeName,
+    pub import: EntityTypeName,
     pub listener: EntityTypeName,
     pub operator: EntityTypeName,
     pub plugin: EntityTypeName,
@@ -52,8 +54,10 @@ impl Names {
         Ok(Self {
             action: "Action".parse()?,
             area: "Area".parse()?,
+            collection: "Collection".parse()?,
             device: "Device".parse()?,
             group: "Group".parse()?,
+            import: "Import".parse()?,
             listener: "Listener".parse()?,
             operator: "Operator".parse()?,
             plugin: "Plugin".parse()?,

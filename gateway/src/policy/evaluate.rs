@@ -52,8 +52,9 @@ impl Compiled {
             Err(error) => return denial(None, format!("evaluation error: {error}").into()),
         };
         match request.resource {
-            Resource::Listener(name) => self.ask(&self.plain(&subject, request.action, &self.names.listener, name)),
-            Resource::Area(area) => self.ask(&self.plain(&subject, request.action, &self.names.area, area.name())),
+            Resource::Listener(_) | Resource::Area(_) | Resource::Import(_) | Resource::Collection(_) => {
+                self.ask(&self.plain(&subject, request.action, request.resource))
+            }
             Resource::Topic(topic) => {
                 self.ask(&self.typed(&subject, request.action, self.templates.match_topic(topic)))
             }
@@ -75,13 +76,14 @@ impl Compiled {
     }
 
     /// A question about a resource that is only a name.
-    pub(super) fn plain<'a>(
-        &self,
-        subject: &'a Subject,
-        action: Action,
-        kind: &EntityTypeName,
-        name: &str,
-    ) -> Question<'a> {
+    pub(super) fn plain<'a>(&self, subject: &'a Subject, action: Action, resource: Resource<'_>) -> Question<'a> {
+        let (kind, name) = match resource {
+            Resource::Listener(name) => (&self.names.listener, name),
+            Resource::Import(name) => (&self.names.import, name),
+            Resource::Collection(name) => (&self.names.collection, name),
+            Resource::Area(area) => (&self.names.area, area.name()),
+            Resource::Topic(name) | Resource::Filter(name) => (&self.names.template, name),
+        };
         Question { subject, action, resource: uid(kind, name), vars: None, template: None }
     }
 
@@ -157,8 +159,9 @@ fn entity(names: &Names, principal: &Principal) -> Option<Result<Entity, Box<dyn
             let attributes = [("id".to_owned(), string(id))].into();
             Entity::new(uid(&names.unverified, id), attributes, Default::default())
         }
-        Principal::Plugin { name, kind } => {
-            let attributes = [("name".to_owned(), string(name)), ("kind".to_owned(), string(kind))].into();
+        Principal::Plugin { name, kind, source } => {
+            let attributes = [("name", name.as_str()), ("kind", kind), ("source", source.name())];
+            let attributes = attributes.map(|(attribute, value)| (attribute.to_owned(), string(value))).into();
             Entity::new(uid(&names.plugin, name), attributes, Default::default())
         }
         Principal::Operator { name, roles } => {

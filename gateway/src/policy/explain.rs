@@ -86,11 +86,8 @@ impl Compiled {
     fn asked(&self, subject: &Subject, request: &Request<'_>) -> Vec<Asked> {
         let action = request.action;
         match request.resource {
-            Resource::Listener(name) => {
-                vec![self.answer(&self.plain(subject, action, &self.names.listener, name), None)]
-            }
-            Resource::Area(area) => {
-                vec![self.answer(&self.plain(subject, action, &self.names.area, area.name()), None)]
+            Resource::Listener(_) | Resource::Area(_) | Resource::Import(_) | Resource::Collection(_) => {
+                vec![self.answer(&self.plain(subject, action, request.resource), None)]
             }
             Resource::Topic(topic) => vec![self.answer_typed(subject, action, self.templates.match_topic(topic))],
             Resource::Filter(filter) => {

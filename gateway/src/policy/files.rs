@@ -33,6 +33,7 @@ const SHIPPED: &[(&str, &str)] = &[
 const SHIPPED_TABLES: &[(&str, &str)] = &[
     ("devices.yaml", include_str!("../../../policies/tests/devices.yaml")),
     ("others.yaml", include_str!("../../../policies/tests/others.yaml")),
+    ("plugins.yaml", include_str!("../../../policies/tests/plugins.yaml")),
 ];
 
 /// The text of one file.

@@ -16,12 +16,14 @@ pub enum Principal {
         /// The name that the listener's configuration gives.
         id: String,
     },
-    /// A plugin, for the publications among its effects.
+    /// A plugin: for what it imports, reads and has as effects.
     Plugin {
         /// The name of its binding.
         name: String,
         /// The binding's kind: `manifest`, `dfu`, `telemetry` or `twin`.
         kind: String,
+        /// Where it comes from.
+        source: PluginSource,
     },
     /// Someone who operates the gateway.
     Operator {
@@ -39,9 +41,32 @@ impl fmt::Display for Principal {
         match self {
             Self::Device(device) => write!(out, "device {}", device.id),
             Self::Unverified { id } => write!(out, "unverified client {id}"),
-            Self::Plugin { name, kind } => write!(out, "plugin {name} of kind {kind}"),
+            Self::Plugin { name, kind, .. } => write!(out, "plugin {name} of kind {kind}"),
             Self::Operator { name, .. } => write!(out, "operator {name}"),
             Self::Gateway => out.write_str("the gateway"),
+        }
+    }
+}
+
+/// Where a plugin comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PluginSource {
+    /// It is part of the program.
+    Builtin,
+    /// It is a file of the operator's.
+    #[default]
+    File,
+}
+
+impl PluginSource {
+    /// All sources.
+    pub const ALL: [Self; 2] = [Self::Builtin, Self::File];
+
+    /// The name in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::File => "file",
         }
     }
 }
@@ -59,6 +84,12 @@ pub enum Action {
     Subscribe,
     /// Be delivered a message of a topic.
     Receive,
+    /// Import an interface: decided when a plugin is loaded.
+    Import,
+    /// Read documents of a collection.
+    Read,
+    /// Put rows into a collection.
+    Write,
     /// Look at an area of the gateway.
     View,
     /// Change an area so that a later command can undo it.
@@ -69,12 +100,15 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Connect,
         Self::Publish,
         Self::Will,
         Self::Subscribe,
         Self::Receive,
+        Self::Import,
+        Self::Read,
+        Self::Write,
         Self::View,
         Self::Operate,
         Self::Administer,
@@ -88,6 +122,9 @@ impl Action {
             Self::Will => "will",
             Self::Subscribe => "subscribe",
             Self::Receive => "receive",
+            Self::Import => "import",
+            Self::Read => "read",
+            Self::Write => "write",
             Self::View => "view",
             Self::Operate => "operate",
             Self::Administer => "administer",
@@ -102,6 +139,9 @@ impl Action {
         }
     }
 }
+
+/// The interfaces that plugins can import, by their names in policies.
+pub(super) const IMPORTS: [&str; 3] = ["log", "state", "records"];
 
 /// A part of the gateway that operators look at or change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -161,6 +201,10 @@ pub enum Resource<'a> {
     Filter(&'a str),
     /// A listener, by its name in the configuration.
     Listener(&'a str),
+    /// An interface that plugins can import: `log`, `state` or `records`.
+    Import(&'a str),
+    /// A collection, by its name.
+    Collection(&'a str),
     /// A part of the gateway.
     Area(Area),
 }
@@ -168,7 +212,11 @@ pub enum Resource<'a> {
 impl fmt::Display for Resource<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Topic(name) | Self::Filter(name) | Self::Listener(name) => out.write_str(name),
+            Self::Topic(name)
+            | Self::Filter(name)
+            | Self::Listener(name)
+            | Self::Import(name)
+            | Self::Collection(name) => out.write_str(name),
             Self::Area(area) => out.write_str(area.name()),
         }
     }

@@ -14,7 +14,7 @@ use super::Problem;
 use super::compile::Compiled;
 use super::files::File;
 use super::problem::problem;
-use super::request::{Action, Area, Principal, Request, Resource};
+use super::request::{Action, Area, IMPORTS, PluginSource, Principal, Request, Resource};
 use crate::devices::Device;
 
 /// What the tables say of a policy set.
@@ -55,6 +55,8 @@ struct Written {
     #[serde(default)]
     kind: String,
     #[serde(default)]
+    source: Option<String>,
+    #[serde(default)]
     roles: Vec<String>,
 }
 
@@ -74,7 +76,10 @@ impl Written {
                 ..Device::default()
             }))),
             (None, Some(id), None, None) => Some(Principal::Unverified { id }),
-            (None, None, Some(name), None) => Some(Principal::Plugin { name, kind: self.kind }),
+            (None, None, Some(name), None) => {
+                let source = self.source.map_or(Some(PluginSource::File), |source| source.parse().ok())?;
+                Some(Principal::Plugin { name, kind: self.kind, source })
+            }
             (None, None, None, Some(name)) => Some(Principal::Operator { name, roles: self.roles }),
             _ => None,
         }
@@ -111,7 +116,7 @@ fn read(file: &File) -> Result<(Principals, Vec<Row>), Vec<Problem>> {
     for (name, written) in table.principals {
         let principal = written.principal().ok_or_else(|| {
             let message = format!("the principal `{name}` is not of one kind");
-            let remedy = "give it one of `device`, `unverified`, `plugin` and `operator`, with its name";
+            let remedy = "give it one of `device`, `unverified`, `plugin` and `operator`, with its name; a plugin's `source` is `builtin` or `file`";
             vec![problem(&file.path, None, message, remedy)]
         })?;
         principals.insert(name, principal);
@@ -168,6 +173,15 @@ fn parse<'a>(text: &'a str, principals: &'a Principals) -> Result<Request<'a>, S
     Ok(Request { principal, action, resource })
 }
 
+impl FromStr for PluginSource {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|source| source.name() == name);
+        found.ok_or_else(|| format!("`{name}` is not one of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
 impl FromStr for Action {
     type Err = String;
 
@@ -190,6 +204,10 @@ impl<'a> Resource<'a> {
                 check_filter(text).map_err(|error| error.to_string())?;
                 Ok(Self::Filter(text))
             }
+            Action::Import if IMPORTS.contains(&text) => Ok(Self::Import(text)),
+            Action::Import => Err(format!("it is not one of the imports {}", IMPORTS.join(", "))),
+            Action::Read | Action::Write if text.is_empty() => Err("a collection has a name".to_owned()),
+            Action::Read | Action::Write => Ok(Self::Collection(text)),
             Action::View | Action::Operate | Action::Administer => {
                 let area = Area::ALL.into_iter().find(|area| area.name() == text);
                 let areas = || Area::ALL.map(Area::name).join(", ");
@@ -250,6 +268,7 @@ mod tests {
         check("d1 publish a/+", "wildcard");
         check("d1 subscribe a/#/b", "not the last");
         check("d1 view everything", "not one of the areas");
+        check("d1 import clock", "not one of the imports");
     }
 
     #[test]
@@ -257,5 +276,6 @@ mod tests {
         assert!(failure("alow: []\n").1.contains("unknown field"));
         assert!(failure("  x: {}\n").1.contains("not of one kind"));
         assert!(failure("  x: {device: a, plugin: b}\n").1.contains("not of one kind"));
+        assert!(failure("  x: {plugin: b, source: registry}\n").1.contains("not of one kind"));
     }
 }

@@ -226,11 +226,13 @@ fn requests_are_built_as_the_schema_has_them() {
     };
     let topics = [Action::Publish, Action::Will, Action::Subscribe, Action::Receive];
     let areas = [Action::View, Action::Operate, Action::Administer];
+    let (name, kind, source) = ("p".to_owned(), "dfu".to_owned(), PluginSource::Builtin);
+    let plugin = Principal::Plugin { name, kind, source };
     let principals = [
         (principal(full), &topics[..]),
         (principal(device("d2")), &topics[..]),
         (Principal::Unverified { id: "u".to_owned() }, &topics[..]),
-        (Principal::Plugin { name: "p".to_owned(), kind: "dfu".to_owned() }, &topics[..2]),
+        (plugin, &topics[..2]),
         (Principal::Operator { name: "o".to_owned(), roles: vec!["admin".to_owned()] }, &areas[..]),
     ];
     for (principal, actions) in &principals {
@@ -248,17 +250,23 @@ fn requests_are_built_as_the_schema_has_them() {
                 validate(*action, set.typed(&subject, *action, None).resource, Context::empty());
             } else {
                 for area in Area::ALL {
-                    validate(
-                        *action,
-                        set.plain(&subject, *action, &set.names.area, area.name()).resource,
-                        Context::empty(),
-                    );
+                    let question = set.plain(&subject, *action, Resource::Area(area));
+                    validate(*action, question.resource, Context::empty());
                 }
             }
         }
         if matches!(principal, Principal::Device(_) | Principal::Unverified { .. }) {
-            let listener = set.plain(&subject, Action::Connect, &set.names.listener, "devices").resource;
+            let listener = set.plain(&subject, Action::Connect, Resource::Listener("devices")).resource;
             validate(Action::Connect, listener, Context::empty());
+        }
+        if matches!(principal, Principal::Plugin { .. }) {
+            for (action, resource) in [
+                (Action::Import, Resource::Import("state")),
+                (Action::Read, Resource::Collection("cardata")),
+                (Action::Write, Resource::Collection("alarms")),
+            ] {
+                validate(action, set.plain(&subject, action, resource).resource, Context::empty());
+            }
         }
     }
 }
