@@ -1,18 +1,26 @@
-//! The four flows: which topic belongs to which, and the shape that each payload must have after lower-casing.
+//! The flows: which topic belongs to which, and the shape that a vehicle's payload must have after lower-casing.
 //!
-//! `cardata` keeps keys it does not know; the others refuse them, because a misspelt trouble code must not be stored as
-//! an empty one.
+//! `cardata` keeps keys it does not know; `dtc`, `trip` and `event` refuse them, because a misspelt trouble code must
+//! not be stored as an empty one.
 
 use causeway_plugin::Failure;
 use serde_json::{Map, Value};
 
-/// What a message is about; the last level of its topic.
+use crate::json;
+
+/// What a message is about, as its topic says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Flow {
     Cardata,
     Dtc,
     Trip,
     Event,
+    /// The asset library's changes of devices.
+    Devices,
+    /// The asset library's changes of groups, among them vehicles.
+    Groups,
+    /// What became of update jobs.
+    Jobs,
 }
 
 /// What a field may hold.
@@ -81,29 +89,37 @@ const EVENT: Shape = Keys(&[
 ]);
 
 impl Flow {
-    /// The flow of a topic `dt/cvra/{device}/{flow}`.
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Cardata, Self::Dtc, Self::Trip, Self::Event, Self::Devices, Self::Groups, Self::Jobs];
+
+    /// The flow of a topic.
     pub(crate) fn of(topic: &str) -> Result<Self, Failure> {
-        let mut levels = topic.split('/');
-        let flow = match (levels.next(), levels.next(), levels.next(), levels.next(), levels.next()) {
-            (Some("dt"), Some("cvra"), Some(_), Some(flow), None) => flow,
-            _ => "",
-        };
-        match flow {
-            "cardata" => Ok(Self::Cardata),
-            "dtc" => Ok(Self::Dtc),
-            "trip" => Ok(Self::Trip),
-            "event" => Ok(Self::Event),
-            _ => Err(Failure::malformed("the topic is none of dt/cvra/<device>/cardata, dtc, trip, event")),
+        let levels: Vec<&str> = topic.splitn(5, '/').collect();
+        match levels.as_slice() {
+            ["dt", "cvra", _, "cardata"] => Ok(Self::Cardata),
+            ["dt", "cvra", _, "dtc"] => Ok(Self::Dtc),
+            ["dt", "cvra", _, "trip"] => Ok(Self::Trip),
+            ["dt", "cvra", _, "event"] => Ok(Self::Event),
+            ["cdf", "assetlibrary", "events", "devices", ..] => Ok(Self::Devices),
+            ["cdf", "assetlibrary", "events", "groups", ..] => Ok(Self::Groups),
+            ["$aws", "events", "jobExecution", ..] => Ok(Self::Jobs),
+            _ => Err(Failure::malformed(
+                "the topic is none of dt/cvra/<device>/cardata, dtc, trip, event; cdf/assetlibrary/events/devices/#, \
+                 groups/#; $aws/events/jobExecution/#",
+            )),
         }
     }
 
-    /// The collection that keeps the flow's history.
-    pub(crate) const fn collection(self) -> &'static str {
+    /// Its word in the configuration; for the vehicles' flows also the collection that keeps its history.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Cardata => "cardata",
             Self::Dtc => "dtc",
             Self::Trip => "trip",
             Self::Event => "event",
+            Self::Devices => "devices",
+            Self::Groups => "groups",
+            Self::Jobs => "jobs",
         }
     }
 
@@ -114,22 +130,15 @@ impl Flow {
             Self::Dtc => (&["/sendtimestamp", "/vin", "/dtc/code"], DTC),
             Self::Trip => (&["/vin", "/tripid"], TRIP),
             Self::Event => (&["/vin"], EVENT),
+            Self::Jobs => (&["/jobid", "/thingarn", "/status"], Any),
+            Self::Devices | Self::Groups => (&[], Any),
         };
         for pointer in required {
-            text_at(document, pointer)?;
+            if json::text(document, pointer).is_none() {
+                return Err(Failure::malformed(format!("{pointer}: missing, or not a text")));
+            }
         }
         check_keys(document, &shape, "")
-    }
-}
-
-/// The field at a path of keys; it must be a text that is not empty.
-fn text_at(document: &Map<String, Value>, pointer: &str) -> Result<(), Failure> {
-    let mut keys = pointer.split('/').skip(1);
-    let first = keys.next().and_then(|key| document.get(key));
-    let value = keys.fold(first, |value, key| value.and_then(|value| value.get(key)));
-    match value.and_then(Value::as_str) {
-        Some(text) if !text.is_empty() => Ok(()),
-        _ => Err(Failure::malformed(format!("{pointer}: missing, or not a text"))),
     }
 }
 

@@ -1,86 +1,81 @@
-//! The built-in telemetry router: the four vehicle flows `dt/cvra/{device}/cardata|dtc|trip|event` become rows.
+//! The built-in telemetry router: what vehicles, the asset library and update jobs say becomes rows.
 //!
-//! Keys are lower-cased and the payload is checked against the flow's shape; who the payload claims to be about must be
-//! who sent it. It keeps nothing between messages.
+//! One plugin for all flows; its configuration says which are on ([`Settings`]). Keys are lower-cased and payloads are
+//! checked; who a payload claims to be about must be who sent it; readings get canonical units; trouble codes and
+//! anomalies are sets that follow the newest message. It keeps nothing between messages: what it must know of the past
+//! it reads from the collections that it writes.
 
+mod anomaly;
+mod asset;
 mod flow;
+mod job;
 mod json;
+mod message;
+mod settings;
+mod shared;
 mod time;
+mod vehicle;
 
 use causeway_plugin::telemetry::{Message, Router, Setup};
 use causeway_plugin::{Effects, Failure};
-use serde_json::{Map, Value};
 
 use flow::Flow;
+pub use message::{Input, Put, Records};
+pub use settings::Settings;
 
-/// The router. It has nothing to configure.
+/// The router.
 #[derive(Debug)]
-pub struct Telemetry;
+pub struct Telemetry(Settings);
 
 impl Router for Telemetry {
     fn configure(setup: &Setup) -> Result<Self, String> {
-        match serde_json::from_str(&setup.config) {
-            Ok(Value::Object(keys)) => match keys.keys().next() {
-                Some(key) => Err(format!("{key}: unknown key; the telemetry router has nothing to configure")),
-                None => Ok(Self),
-            },
-            _ => Err("the configuration is not an object".to_owned()),
-        }
+        Settings::from_json(&setup.config).map(Self)
     }
 
     fn route(&self, message: Message<'_>) -> Result<Effects, Failure> {
-        let flow = Flow::of(message.topic)?;
-        let mut document = json::lower_cased(message.payload).map_err(Failure::malformed)?;
-        flow.check(&document)?;
-        check_vin(&message, &document)?;
-        let sent_ms = sent_ms(&message, &document)?;
-        if flow == Flow::Cardata {
-            locate(&mut document);
+        let input = Input {
+            topic: message.topic,
+            device: message.variable("device"),
+            sender: &message.sender.id,
+            vin: message.attribute("vin"),
+            payload: message.payload,
+            received_ms: message.received_ms,
+        };
+        let rows = route(&self.0, input, &Nothing)?;
+        Ok(rows.into_iter().fold(Effects::new(), |effects, row| effects.put(row.collection, row.document)))
+    }
+}
+
+struct Nothing;
+
+impl Records for Nothing {
+    fn get(&self, _: &str, _: &str) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
+}
+
+/// The rows of one message.
+///
+/// # Errors
+/// It is not what it must be, its sender may not say it, or what it depends on cannot be read now.
+pub fn route(settings: &Settings, input: Input<'_>, records: &dyn Records) -> Result<Vec<Put>, Failure> {
+    let flow = Flow::of(input.topic)?;
+    if !settings.is_on(flow) {
+        return Ok(Vec::new());
+    }
+    let (bytes, most) = (input.payload.len(), settings.max_payload);
+    if bytes > most {
+        return Err(Failure::malformed(format!("the payload has {bytes} bytes, `max_payload_bytes` is {most}")));
+    }
+    let document = json::lower_cased(input.payload).map_err(Failure::malformed)?;
+    flow.check(&document)?;
+    match flow {
+        Flow::Cardata | Flow::Dtc | Flow::Trip | Flow::Event => {
+            vehicle::route(settings, flow, input, document, records)
         }
-        document.insert("deviceid".to_owned(), message.sender.id.clone().into());
-        document.insert("sentat".to_owned(), sent_ms.into());
-        document.insert("receivedat".to_owned(), message.received_ms.into());
-        let text = Value::Object(document).to_string();
-        Ok(match flow {
-            Flow::Cardata => Effects::new().put(flow.collection(), text.clone()).put("latest_telemetry", text),
-            _ => Effects::new().put(flow.collection(), text),
-        })
-    }
-}
-
-/// When the vehicle says it sent the message, or when it was received if the vehicle does not say.
-fn sent_ms(message: &Message<'_>, document: &Map<String, Value>) -> Result<u64, Failure> {
-    let Some(text) = document.get("sendtimestamp") else { return Ok(message.received_ms) };
-    let sent = text.as_str().and_then(time::parse_ms);
-    sent.ok_or_else(|| Failure::malformed("/sendtimestamp: not an ISO 8601 time"))
-}
-
-/// Holds the VIN of the payload, which is claimed, against what the sender proved to be.
-fn check_vin(message: &Message<'_>, document: &Map<String, Value>) -> Result<(), Failure> {
-    let sender = message.sender.id.as_str();
-    let own = message.attribute("vin").unwrap_or(sender);
-    if let Some(device) = message.variable("device")
-        && device != sender
-        && device != own
-    {
-        return Err(Failure::rejected(format!("the topic names device {device:?}, the sender is {sender:?}")));
-    }
-    let claimed = document.get("vin").and_then(Value::as_str).unwrap_or_default();
-    if claimed.is_empty() || claimed != own {
-        return Err(Failure::rejected(format!("vin is {claimed:?}, the sender {sender:?} answers for {own:?}")));
-    }
-    Ok(())
-}
-
-/// Adds `geolocation.location` as `[longitude, latitude]`, the order that GeoJSON uses.
-fn locate(document: &mut Map<String, Value>) {
-    let Some(Value::Object(place)) = document.get_mut("geolocation") else { return };
-    if let (Some(longitude), Some(latitude)) = (place.get("longitude"), place.get("latitude"))
-        && longitude.is_number()
-        && latitude.is_number()
-    {
-        let location = Value::Array(vec![longitude.clone(), latitude.clone()]);
-        place.insert("location".to_owned(), location);
+        Flow::Devices => asset::device(settings, input, document, records),
+        Flow::Groups => asset::group(settings, input, document, records),
+        Flow::Jobs => job::execution(settings, input, document, records),
     }
 }
 
