@@ -125,16 +125,19 @@ mod tests {
     #[test]
     fn the_declarations_of_the_vehicle_collections_are_valid() {
         let names: Vec<_> = collections().unwrap().iter().map(|collection| collection.name().to_owned()).collect();
-        assert_eq!(names, [
-            "cardata",
-            "latest_telemetry",
-            "dtc",
-            "trip",
-            "event",
-            "anomaly",
-            "job_execution",
-            "devices",
-            "shared_cardata",
-        ]);
+        assert_eq!(
+            names,
+            [
+                "cardata",
+                "latest_telemetry",
+                "dtc",
+                "trip",
+                "event",
+                "anomaly",
+                "job_execution",
+                "devices",
+                "shared_cardata",
+            ]
+        );
     }
 }

@@ -67,7 +67,7 @@ fn follow(
     let known = shared.member(Set::Anomalies.name(), &rule.name);
     let active = known.is_some_and(|known| shared.is_active(Set::Anomalies, known));
     // Readings below the threshold leave no trace in the set, so the newest message says what it must not contradict.
-    if !finding.found && !active || finding.found && !active && newest(records, vin)? > reading.sent_ms {
+    if !active && (!finding.found || newest(records, vin)? > reading.sent_ms) {
         return Ok(());
     }
     let since = known.filter(|_| active).and_then(|known| known.get("identified_at")).cloned();

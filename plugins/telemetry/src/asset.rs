@@ -184,11 +184,12 @@ impl<'a> Event<'a> {
     fn vehicle(&self, settings: &Settings) -> Result<Option<String>, Failure> {
         let path = json::text(&self.object, "/grouppath").or_else(|| json::text(&self.reading.document, "/objectid"));
         let path_vin = path.map(|path| vin_in(settings, path));
-        if path_vin == Some(None) || self.text("attachedtogroup").or(self.text("detachedfromgroup")).is_some() {
+        let relates = ["attachedtogroup", "detachedfromgroup"].iter().any(|key| self.text(key).is_some());
+        if relates || path_vin == Some(None) {
             return Ok(None);
         }
         let name = json::text(&self.object, "/name").map(canonical_vin);
-        let vin = name.or(path_vin.flatten()).filter(|vin| vin.len() <= MAX_NAME_BYTES);
+        let vin = name.or_else(|| path_vin.flatten()).filter(|vin| vin.len() <= MAX_NAME_BYTES);
         vin.map(Some).ok_or_else(|| Failure::malformed("/payload/name: missing, or not the name of a vehicle"))
     }
 }
