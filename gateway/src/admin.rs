@@ -7,6 +7,7 @@
 mod audit;
 mod caller;
 mod certificates;
+mod dead_letters;
 mod devices;
 mod gate;
 mod https;
@@ -33,7 +34,9 @@ pub use self::local::{SocketError, bind as bind_socket};
 pub use self::metrics::AdminMetrics;
 pub use self::openapi::document as openapi;
 pub use self::reload::{LastReload, Reloads, What};
-pub use self::views::{BindingView, ConnectionView, CursorView, JournalView, ListenerView, SessionView, View, Views};
+pub use self::views::{
+    BindingView, ConnectionView, CursorView, JournalView, ListenerView, Order, Orders, SessionView, View, Views,
+};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::devices::Devices;
@@ -66,6 +69,8 @@ pub struct Parts {
     pub tls: Vec<(String, Tls)>,
     /// What changes too often to be handed over.
     pub views: Views,
+    /// What bindings can be told.
+    pub orders: Orders,
     /// Rereads files, for this API and for SIGHUP.
     pub reloads: Reloads,
     /// What this API counts.

@@ -8,6 +8,7 @@ mod certs;
 mod check;
 mod client;
 mod config;
+mod deadletters;
 mod demo;
 mod device;
 mod exit;
@@ -70,8 +71,11 @@ enum Noun {
     Device(device::Device),
     /// Build plugins, and run recorded messages through them.
     Plugin(plugin::Plugin),
-    /// Query what the plugins stored, and what they could not handle.
+    /// Query what the plugins stored.
     Store(store::Store),
+    /// List, show, send again and drop messages that no plugin could handle.
+    #[command(name = "deadletters")]
+    DeadLetters(deadletters::DeadLetters),
     /// List who changed what.
     Audit(audit::Audit),
     /// Have certificates and policies read again, as by SIGHUP.
@@ -97,6 +101,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Noun::Device(device) => device.run(&mut output),
         Noun::Plugin(plugin) => plugin.run(&mut output),
         Noun::Store(store) => store.run(&mut output),
+        Noun::DeadLetters(letters) => letters.run(&mut output),
         Noun::Audit(audit) => audit.run(&mut output),
         Noun::Reload(reload) => reload.run(&mut output),
     };

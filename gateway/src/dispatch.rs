@@ -14,6 +14,7 @@ mod inbox;
 mod intake;
 mod metrics;
 mod open;
+mod orders;
 mod outbox;
 mod permissions;
 mod places;

@@ -4,6 +4,7 @@
 mod it {
     mod admin;
     mod certificates;
+    mod deadletters;
     mod durability;
     mod examples;
     mod first_light;

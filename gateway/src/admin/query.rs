@@ -1,17 +1,13 @@
-//! Routes that read collections and dead letters.
+//! Routes that read collections.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use causeway_core::message::Message;
 use serde_json::{Value as Json, json};
 
 use super::Context;
 use super::route::{Call, Refused};
+use crate::store::ReadError;
 use crate::store::collections::{self, Query, QueryError, Record};
-use crate::store::{ReadError, dead_letters};
 
 const DEFAULT_LIMIT: usize = 100;
-const MAX_LETTERS: usize = 1_000;
 
 /// The collections and what they hold.
 pub(super) async fn collections(context: Context, _: Call) -> Result<Json, Refused> {
@@ -64,47 +60,5 @@ fn row(record: &Record) -> Json {
         "sender": record.sender,
         "received_ms": record.received_ms,
         "document": serde_json::from_str::<Json>(&record.document).unwrap_or_default(),
-    })
-}
-
-/// The newest dead letters of one binding or of all.
-pub(super) async fn dead_letters(context: Context, call: Call) -> Result<Json, Refused> {
-    let binding = call.query.get("binding").cloned();
-    let limit = call.asked("limit")?.unwrap_or(DEFAULT_LIMIT).min(MAX_LETTERS);
-    let read = context.store.read(move |connection| dead_letters::list(connection, binding.as_deref(), limit)).await;
-    Ok(read.map_err(Refused::internal)?.iter().map(letter).collect())
-}
-
-/// One dead letter with its message.
-pub(super) async fn dead_letter(context: Context, call: Call) -> Result<Json, Refused> {
-    let unknown = || Refused::unknown(format!("there is no dead letter `{}`", call.parameter("id")));
-    let id: i64 = call.parameter("id").parse().map_err(|_| unknown())?;
-    let read = context.store.read(move |connection| dead_letters::get(connection, id)).await;
-    let kept = read.map_err(Refused::internal)?.ok_or_else(unknown)?;
-    let mut shown = letter(&kept);
-    let message = Message::decode(&kept.letter.message.clone().into());
-    if let (Some(shown), Ok(message)) = (shown.as_object_mut(), message) {
-        shown.insert("qos".to_owned(), message.qos.bits().into());
-        shown.insert("client".to_owned(), message.client.to_string().into());
-        shown.insert("received_ms".to_owned(), message.received_ms.into());
-        shown.insert("payload_base64".to_owned(), STANDARD.encode(&message.payload).into());
-        if let Ok(text) = str::from_utf8(&message.payload) {
-            shown.insert("payload".to_owned(), text.into());
-        }
-    }
-    Ok(shown)
-}
-
-fn letter(kept: &dead_letters::Kept) -> Json {
-    let letter = &kept.letter;
-    json!({
-        "id": kept.id,
-        "binding": letter.binding,
-        "position": letter.position,
-        "topic": letter.topic,
-        "sender": letter.sender,
-        "kind": letter.kind,
-        "reason": letter.reason,
-        "at_ms": letter.at_ms,
     })
 }

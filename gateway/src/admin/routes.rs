@@ -1,7 +1,7 @@
 //! The route table: everything that operators can ask, and what they must be permitted for it.
 
 use super::route::{Answering, Call, Method, Route};
-use super::{Context, audit, certificates, devices, policies, query, status};
+use super::{Context, audit, certificates, dead_letters, devices, policies, query, status};
 use crate::policy::Action::{Administer, Operate, View};
 use crate::policy::Area;
 
@@ -148,10 +148,38 @@ pub(super) const ROUTES: &[Route] = &[
         ..look("/v1/collections/{collection}", Area::Store, "Query a collection, newest first.", handler!(query::query))
     },
     Route {
-        query: &[("binding", "Only those of this binding."), LIMIT],
-        ..look("/v1/dead-letters", Area::Store, "List the dead letters, newest first.", handler!(query::dead_letters))
+        query: &[
+            ("binding", "Only those of this binding."),
+            ("kind", "Only those of this kind: `malformed`, `trap`, `denied`, ..."),
+            ("since_ms", "Only those given up from this Unix time on, in milliseconds."),
+            ("before", "Only letters with a lower number: the last of the page before."),
+            LIMIT,
+        ],
+        ..look("/v1/dead-letters", Area::Store, "List the dead letters, newest first.", handler!(dead_letters::list))
     },
-    look("/v1/dead-letters/{id}", Area::Store, "Show a dead letter with its message.", handler!(query::dead_letter)),
+    look("/v1/dead-letters/{id}", Area::Store, "Show a dead letter with its message.", handler!(dead_letters::show)),
+    Route {
+        method: Method::Post,
+        path: "/v1/dead-letters/replay",
+        action: Operate,
+        area: Area::Store,
+        summary: "Send dead letters to their binding again; answers when all were handled, or after some seconds.",
+        query: &[],
+        body: Some("Which letters: `ids`, `binding`, `kind`, `since_ms`; or `all`, which is true."),
+        handler: handler!(dead_letters::replay),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/dead-letters/drop",
+        action: Operate,
+        area: Area::Store,
+        summary: "Delete dead letters.",
+        query: &[],
+        body: Some(
+            "Which letters, as for a replay; `count`, how many that must be: without it nothing is deleted unless all are named by `ids`.",
+        ),
+        handler: handler!(dead_letters::drop),
+    },
     Route {
         query: &[("before", "Only entries with a lower number."), LIMIT],
         ..look("/v1/audit", Area::Audit, "List the audit log, newest first.", handler!(audit::list))

@@ -1,5 +1,6 @@
 //! The whole API against real parts: store, registry and policies, without devices and sockets.
 
+mod letters;
 mod remote;
 mod roles;
 mod socket;
@@ -68,6 +69,7 @@ fn fixture_with(config: &str) -> Fixture {
             bindings: Box::new(Vec::new),
             journal: Box::new(move || journal.clone()),
         },
+        orders: Orders { replay: Box::new(|_| false) },
         metrics: AdminMetrics::new(&mut registry),
         tasks: TaskTracker::new(),
     });
@@ -178,6 +180,9 @@ async fn what_cannot_be_answered_is_refused_in_words() {
         ("GET", "/v1/collections/nothing?where=%5B%5D", "", 400),
         ("GET", "/v1/dead-letters/17", "", 404),
         ("GET", "/v1/dead-letters/x", "", 404),
+        ("POST", "/v1/dead-letters/drop", "{}", 400),
+        ("POST", "/v1/dead-letters/drop", r#"{"all": true, "ids": [1]}"#, 400),
+        ("POST", "/v1/dead-letters/drop", r#"{"all": true}"#, 409),
         ("POST", "/v1/devices", "{", 400),
         ("POST", "/v1/devices", r#"{"id": "d1", "color": "red"}"#, 400),
         ("POST", "/v1/devices", r#"{"id": "a/+/b"}"#, 400),

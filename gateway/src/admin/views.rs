@@ -19,6 +19,15 @@ pub struct Views {
 /// Takes one picture; it must not block.
 pub type View<T> = Box<dyn Fn() -> T + Send + Sync>;
 
+/// What bindings can be told.
+pub struct Orders {
+    /// Dead letters wait for the binding.
+    pub replay: Order,
+}
+
+/// Tells the binding of a name, without waiting for what comes of it; `false` if there is none.
+pub type Order = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// A session.
 #[derive(Debug, Clone, Serialize)]
 pub struct SessionView {

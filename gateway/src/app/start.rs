@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::recovery::{Recovered, recover};
-use super::views::{Listening, views};
+use super::views::{Listening, orders, views};
 use super::{App, StartError, Tasks, health};
 use crate::admin::{self, AdminMetrics, Context, Https, Parts, Reloads, What};
 use crate::clock::Clock;
@@ -107,6 +107,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
         store: store.clone(),
         tls: named(&config, &tls),
         views: views(&broker, listening.clone(), dispatch.bindings().to_vec()),
+        orders: orders(dispatch.bindings()),
         reloads,
         metrics: AdminMetrics::new(&mut registry),
         tasks: tasks.background.clone(),

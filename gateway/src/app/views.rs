@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::{BindingView, ConnectionView, CursorView, JournalView, ListenerView, SessionView, Views};
+use crate::admin::{
+    BindingView, ConnectionView, CursorView, JournalView, ListenerView, Order, Orders, SessionView, Views,
+};
 use crate::dispatch::{Binding, BindingStatus, State};
 use crate::journal::{CursorStatus, Journal, JournalState};
 use crate::mqtt::broker::Broker;
@@ -29,6 +31,22 @@ pub(super) fn views(broker: &Arc<Broker>, listeners: Vec<Listening>, bindings: V
         bindings: Box::new(move || bindings.iter().map(|binding| binding_view(binding.status())).collect()),
         journal: Box::new(move || journal_view(&journal)),
     }
+}
+
+/// What operators can tell bindings.
+pub(super) fn orders(bindings: &[Arc<Binding>]) -> Orders {
+    Orders { replay: order(bindings, Binding::replay) }
+}
+
+fn order(bindings: &[Arc<Binding>], tell: impl Fn(&Binding) + Send + Sync + 'static) -> Order {
+    let bindings = bindings.to_vec();
+    Box::new(move |name| match bindings.iter().find(|binding| binding.name() == name) {
+        Some(binding) => {
+            tell(binding);
+            true
+        }
+        None => false,
+    })
 }
 
 fn view(session: &Session) -> SessionView {

@@ -1,4 +1,4 @@
-//! `causeway store`: what the plugins stored, and what they could not handle.
+//! `causeway store`: what the plugins stored.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value as Json};
@@ -39,19 +39,6 @@ enum Verb {
         #[command(flatten)]
         client: Client,
     },
-    /// List the dead letters, or show one with its message.
-    DeadLetters {
-        /// The number of one.
-        id: Option<u64>,
-        /// Only those of this binding.
-        #[arg(long)]
-        binding: Option<String>,
-        /// How many at most.
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
-        #[command(flatten)]
-        client: Client,
-    },
 }
 
 impl Store {
@@ -68,17 +55,6 @@ impl Store {
                 }
                 let found = client.get(&["v1", "collections", &collection], &query)?;
                 print_rows(&found, output);
-                Ok(())
-            }
-            Verb::DeadLetters { id: Some(id), client, .. } => {
-                let letter = client.get(&["v1", "dead-letters", &id.to_string()], &[])?;
-                output.json(&letter);
-                Ok(())
-            }
-            Verb::DeadLetters { id: None, binding, limit, client } => {
-                let mut query = vec![("limit", limit.to_string())];
-                query.extend(binding.map(|binding| ("binding", binding)));
-                print_letters(&client.get(&["v1", "dead-letters"], &query)?, output);
                 Ok(())
             }
         }
@@ -110,19 +86,6 @@ fn print_rows(found: &Json, output: &mut Output) {
     output.table(&["received", "position", "sender", "document"], &rows(found, cells));
 }
 
-fn print_letters(letters: &Json, output: &mut Output) {
-    if output.is_json() {
-        return output.json(letters);
-    }
-    let cells = |letter: &Json| {
-        let [id, binding, kind, topic, sender, reason] =
-            ["id", "binding", "kind", "topic", "sender", "reason"].map(|key| text(letter, key));
-        vec![id, time(letter, "at_ms"), binding, kind, topic, sender, reason]
-    };
-    let letters = letters.as_array().map_or(&[][..], Vec::as_slice);
-    output.table(&["id", "at", "binding", "kind", "topic", "sender", "reason"], &rows(letters, cells));
-}
-
 fn conditions_json(conditions: &[String]) -> Result<String, Failure> {
     let mut object = Map::new();
     for condition in conditions {
@@ -134,7 +97,8 @@ fn conditions_json(conditions: &[String]) -> Result<String, Failure> {
     Ok(Json::Object(object).to_string())
 }
 
-fn since_ms(text: &str, now: OffsetDateTime) -> Result<i128, Failure> {
+/// The Unix time in milliseconds of a time, or of an age.
+pub(super) fn since_ms(text: &str, now: OffsetDateTime) -> Result<i128, Failure> {
     let moment = match parse_duration(text) {
         Some(age) => Some(now - age),
         None => OffsetDateTime::parse(text, &Rfc3339).ok(),

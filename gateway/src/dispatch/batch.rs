@@ -67,7 +67,7 @@ mod tests {
 
     fn input(key: &str, bytes: usize) -> Input {
         let payload = Bytes::from(vec![0; bytes]);
-        Input { position: None, key: key.into(), message: Message { payload, ..Message::default() } }
+        Input { position: None, key: key.into(), letter: None, message: Message { payload, ..Message::default() } }
     }
 
     fn check(inputs: &[Input], bounds: Bounds, expected: &[(usize, End)]) {

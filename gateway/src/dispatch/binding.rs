@@ -11,6 +11,7 @@ use causeway_core::template::Vars;
 
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
+use super::orders::Desk;
 use super::places::{self, Spread};
 use crate::config::{BindingConfig, Delivery, Overflow};
 use crate::journal::{Cursor, Position};
@@ -95,13 +96,25 @@ pub struct Binding {
     pub(super) counts: Counts,
     pub(super) metrics: BindingMetrics,
     pub(super) state: Mutex<State>,
+    pub(super) desk: Desk,
 }
 
 impl Binding {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
     /// MQTT filters that match all topics that it handles.
     #[must_use]
     pub fn filters(&self) -> Vec<String> {
         self.topics.0.iter().map(Selector::filter).collect()
+    }
+
+    /// Has the dead letters that wait for it handled again.
+    pub fn replay(&self) {
+        self.desk.replay();
     }
 
     /// Whether QoS 1 and 2 messages have to be journalled for it.

@@ -12,7 +12,7 @@ use super::intake::Input;
 use crate::config::CommitConfig;
 use crate::journal::Position;
 use crate::store::collections::{self, Row};
-use crate::store::dead_letters::{self, DeadLetter};
+use crate::store::dead_letters::{self, DeadLetter, Retried};
 use crate::store::{cursors, outbox};
 
 /// How many times more rows one transaction has while the binding lags: dearer for the others, cheaper for each row.
@@ -40,6 +40,9 @@ pub(super) struct Pending {
     rows: BTreeMap<String, Vec<Row>>,
     pub(super) row_count: usize,
     pub(super) letters: Vec<DeadLetter>,
+    /// Letters that were sent again: those that took effect, and those that failed once more.
+    pub(super) replayed: Vec<i64>,
+    pub(super) failed_again: Vec<Retried>,
     outbox: Vec<(Option<Position>, u32, Vec<u8>)>,
     /// QoS 0 publications: sent after the commit, and lost in a crash, as their guarantee allows.
     pub(super) direct: Vec<Message>,
@@ -53,6 +56,7 @@ impl Pending {
     /// Adds the effects of an input.
     pub(super) fn effects(&mut self, input: &Input, allowed: Allowed) {
         self.handled += 1;
+        self.replayed.extend(input.letter);
         self.row_count += allowed.rows.len();
         for (collection, row) in allowed.rows {
             self.rows.entry(collection).or_default().push(row);
@@ -70,18 +74,23 @@ impl Pending {
     /// Adds an input that could not be handled.
     pub(super) fn dead_letter(&mut self, owner: &Owner, input: &Input, reason: &Reason, at_ms: u64) {
         self.handled += 1;
-        self.letters.push(DeadLetter {
-            binding: owner.binding.clone(),
-            position: input.position,
-            item: 0,
-            topic: input.message.topic.to_string(),
-            sender: input.message.sender.to_string(),
-            kind: reason.kind.to_owned(),
-            reason: format!("{} (plugin {})", reason.text, owner.digest),
-            at_ms,
-            message: input.encoded().to_vec(),
-        });
         self.touch();
+        let (kind, reason, digest) = (reason.kind.to_owned(), reason.text.clone(), owner.digest.clone());
+        match input.letter {
+            Some(id) => self.failed_again.push(Retried { id, kind, reason, digest, at_ms }),
+            None => self.letters.push(DeadLetter {
+                binding: owner.binding.clone(),
+                position: input.position,
+                item: 0,
+                topic: input.message.topic.to_string(),
+                sender: input.message.sender.to_string(),
+                kind,
+                reason,
+                digest,
+                at_ms,
+                message: input.encoded().to_vec(),
+            }),
+        }
     }
 
     /// Notes that everything up to `position` has been handled.
@@ -129,6 +138,12 @@ impl Pending {
         }
         for letter in &self.letters {
             dead_letters::insert(tx, letter)?;
+        }
+        for id in &self.replayed {
+            dead_letters::took_effect(tx, *id)?;
+        }
+        for retried in &self.failed_again {
+            dead_letters::failed_again(tx, retried)?;
         }
         for (position, item, message) in &self.outbox {
             outbox::insert(tx, &owner.binding, *position, *item, message)?;

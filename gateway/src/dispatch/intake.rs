@@ -20,6 +20,8 @@ pub(super) struct Input {
     pub(super) position: Option<Position>,
     /// Its unit of order and of state.
     pub(super) key: ByteString,
+    /// The number of the dead letter that it was until an operator sent it again.
+    pub(super) letter: Option<i64>,
     pub(super) message: Message,
 }
 
@@ -42,6 +44,11 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    /// Inputs that are not behind the cursor.
+    pub(super) fn of(inputs: Vec<Input>) -> Self {
+        Self { inputs, ..Self::default() }
+    }
+
     /// The journal holds more than is read at once.
     pub(super) fn lagging(&self) -> bool {
         self.full
@@ -66,7 +73,7 @@ impl Intake {
         let mut taken = self.journalled()?;
         if let Some(inbox) = self.binding.inboxes.get(self.partition) {
             let from_memory = inbox.take(self.binding.config.batch.messages).into_iter();
-            let input = |message| Input { position: None, key: self.binding.key(&message), message };
+            let input = |message| Input { position: None, key: self.binding.key(&message), letter: None, message };
             taken.inputs.extend(from_memory.map(input));
         }
         Ok(taken)
@@ -110,7 +117,7 @@ impl Intake {
             let key = self.binding.key(&message);
             let mine = self.binding.partition(&key) == self.partition;
             if mine && !self.binding.handled_before(&message, entry.position) {
-                taken.inputs.push(Input { position: Some(entry.position), key, message });
+                taken.inputs.push(Input { position: Some(entry.position), key, letter: None, message });
             }
         }
         Ok(taken)

@@ -22,6 +22,13 @@ struct Because {
     reason: &'static str,
 }
 
+/// What came of a dead letter that was sent again.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Replayed {
+    binding: String,
+    outcome: &'static str,
+}
+
 /// The counters of all bindings; clones share them.
 #[derive(Clone, Debug)]
 pub struct DispatchMetrics {
@@ -30,6 +37,7 @@ pub struct DispatchMetrics {
     traps: Family<Because, Counter>,
     dead_letters: Family<Because, Counter>,
     rows: Family<OfBinding, Counter>,
+    replayed: Family<Replayed, Counter>,
     dropped: Family<OfBinding, Counter>,
     log_dropped: Family<OfBinding, Counter>,
     log_cut: Family<OfBinding, Counter>,
@@ -61,6 +69,7 @@ impl DispatchMetrics {
             traps: Family::default(),
             dead_letters: Family::default(),
             rows: Family::default(),
+            replayed: Family::default(),
             dropped: Family::default(),
             log_dropped: Family::default(),
             log_cut: Family::default(),
@@ -78,6 +87,11 @@ impl DispatchMetrics {
         );
         register.add("traps", "Plugin calls that were stopped, by the limit that they broke", new.traps.clone());
         register.add("dead_letters", "Messages that could not be handled, by reason", new.dead_letters.clone());
+        register.add(
+            "replayed",
+            "Dead letters that were sent again: they took effect, or failed once more",
+            new.replayed.clone(),
+        );
         register.add("rows", "Rows that plugins gave for collections", new.rows.clone());
         register.add("dropped", "Messages that found no room in a binding's queue", new.dropped.clone());
         register.add("log_dropped", "Log lines of plugins beyond their budget", new.log_dropped.clone());
@@ -117,6 +131,16 @@ impl BindingMetrics {
 
     pub(super) fn dead_letter(&self, reason: &'static str) {
         self.all.dead_letters.get_or_create(&self.because(reason)).inc();
+    }
+
+    /// Letters that were sent again took effect, or failed once more.
+    pub(super) fn replayed(&self, done: usize, failed: usize) {
+        for (outcome, count) in [("done", done), ("failed", failed)] {
+            if count > 0 {
+                let label = Replayed { binding: self.binding.clone(), outcome };
+                self.all.replayed.get_or_create(&label).inc_by(count as u64);
+            }
+        }
     }
 
     fn because(&self, reason: &'static str) -> Because {

@@ -12,6 +12,7 @@ use super::binding::{Binding, Counts, Shared, State, Topics};
 use super::effects::Collections;
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
+use super::orders::Desk;
 use super::permissions::{Denial, Permissions};
 use super::places::{self, Spread};
 use super::worker::Worker;
@@ -154,6 +155,7 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
         counts: Counts::default(),
         metrics,
         state: Mutex::new(State::Running),
+        desk: Desk::default(),
     });
     let collections: Collections = Arc::new(collections.into_iter().map(|c| (c.name().to_owned(), c)).collect());
     let worker = |partition: usize| {

@@ -1,6 +1,8 @@
 //! One partition of a binding: take in, call, check the effects, commit, and again. Each runs on a thread of its own, so
 //! a guest that computes for long disturbs nobody.
 
+mod replay;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,11 +19,13 @@ use super::commit::{Owner, Pending};
 use super::effects::{Collections, Gate};
 use super::health::Health;
 use super::intake::{Input, Intake, Taken};
+use super::orders::Orders;
 use super::{Parts, Publish};
 use crate::config::Overflow;
 use crate::journal::{Cursor, Durable, Position};
 use crate::store::WriteError;
 use crate::telemetry::{Guest, World};
+use replay::Replay;
 
 /// Pauses between attempts at a disk that refuses: the first and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -92,6 +96,8 @@ struct Running {
     durable: watch::Receiver<Durable>,
     pending: Pending,
     parked: bool,
+    replay: Replay,
+    orders: watch::Receiver<Orders>,
     signals: Signals,
     runtime: Handle,
 }
@@ -102,14 +108,16 @@ impl Running {
         let reader = cursor.as_ref().map(|cursor| worker.parts.journal.reader(cursor.position() + 1));
         let intake = Intake::new(Arc::clone(&worker.binding), worker.partition, reader);
         let durable = worker.parts.journal.durable();
-        Self { worker, intake, cursor, durable, pending: Pending::default(), parked: false, signals, runtime }
+        let (pending, replay, orders) = (Pending::default(), Replay::new(), worker.binding.desk.listen());
+        Self { worker, intake, cursor, durable, pending, parked: false, replay, orders, signals, runtime }
     }
 
     fn run(mut self) {
         while !self.signals.stopping.is_cancelled() {
             // Seen before it is read: what comes in between wakes the wait at once.
             self.durable.borrow_and_update();
-            let more = self.round();
+            self.orders.borrow_and_update();
+            let more = self.round() | self.replay();
             if !more && self.signals.draining.is_cancelled() {
                 break;
             }
@@ -203,8 +211,8 @@ impl Running {
             Ok(allowed) => self.pending.effects(input, allowed),
             Err(reason) => self.dead_letter(input, &reason),
         }
-        if let Some(position) = input.position {
-            self.pending.passed(Some(position));
+        if input.letter.is_none() && input.position.is_some() {
+            self.pending.passed(input.position);
         }
     }
 
@@ -229,7 +237,8 @@ impl Running {
         binding.set_state(State::Parked(reason));
         self.parked = true;
         self.commit();
-        let next = unhandled.iter().find_map(|input| input.position);
+        let journalled = |input: &Input| input.position.filter(|_| input.letter.is_none());
+        let next = unhandled.iter().find_map(journalled);
         let next = next.or_else(|| self.cursor.as_ref().map(|cursor| cursor.position() + 1));
         let reader = next.map(|next| self.worker.parts.journal.reader(next));
         self.intake = Intake::new(Arc::clone(&self.worker.binding), self.worker.partition, reader);
@@ -247,6 +256,7 @@ impl Running {
                 () = self.signals.draining.cancelled() => {}
                 () = self.intake.arrived(), if !parked => {}
                 _ = self.durable.changed(), if reads => {}
+                _ = self.orders.changed() => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         });
@@ -312,6 +322,7 @@ impl Running {
         Counts::add(&binding.counts.dead_letters, pending.letters.len());
         binding.metrics.handled.inc_by(pending.handled as u64);
         binding.metrics.rows.inc_by(pending.row_count as u64);
+        binding.metrics.replayed(pending.replayed.len(), pending.failed_again.len());
         tracing::trace!(
             binding = binding.config.name,
             handled = binding.counts.handled.load(Ordering::Relaxed),

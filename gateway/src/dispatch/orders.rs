@@ -1,0 +1,28 @@
+//! What operators order from a running binding; each of its partitions hears of it and acts on its own thread.
+
+use tokio::sync::watch;
+
+/// How often each order was given.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Orders {
+    /// Look for letters that are to be handled again.
+    pub(super) replays: u64,
+}
+
+/// The orders of one binding.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    orders: watch::Sender<Orders>,
+}
+
+impl Desk {
+    /// Tells every partition that letters wait for the binding.
+    pub(super) fn replay(&self) {
+        self.orders.send_modify(|orders| orders.replays += 1);
+    }
+
+    /// What a partition listens to.
+    pub(super) fn listen(&self) -> watch::Receiver<Orders> {
+        self.orders.subscribe()
+    }
+}
