@@ -3,6 +3,7 @@
 
 mod it {
     mod admin;
+    mod bounds;
     mod certificates;
     mod deadletters;
     mod durability;

@@ -126,6 +126,12 @@ impl<T> Inflight<T> {
         }
     }
 
+    /// Puts another item in the place of each, with its id and its stage.
+    pub fn replace_all(&mut self, with: impl Fn(T) -> T) {
+        let entries = std::mem::take(&mut self.entries);
+        self.entries = entries.into_iter().map(|entry| Entry { item: with(entry.item), ..entry }).collect();
+    }
+
     /// Ends the handshake of an id whatever its stage, because its item is gone.
     pub fn forget(&mut self, id: u16) {
         if let Some(index) = self.find(id) {

@@ -274,6 +274,7 @@ fn session_limits(config: &Config) -> SessionLimits {
             messages: mqtt.max_queue_messages,
             stored: mqtt.max_session_messages,
             bytes: mqtt.max_queue_bytes.in_memory(),
+            total_bytes: mqtt.max_queue_bytes_total.in_memory(),
         },
     }
 }

@@ -163,11 +163,14 @@ impl Broker {
                 return;
             }
         };
-        let fanout = Fanout::new(message, (position != 0).then_some(position));
+        let fanout = Fanout::counted(message, (position != 0).then_some(position), &self.metrics.queue_bytes);
         let delivered = self.sessions.deliver(link, number, &fanout);
         self.metrics.offered.inc_by(delivered.offered);
         if delivered.dropped > 0 {
             self.metrics.dropped_queue_full.inc_by(delivered.dropped);
+        }
+        if delivered.squeezed > 0 {
+            self.metrics.queues_squeezed.inc_by(delivered.squeezed);
         }
         if delivered.crowded {
             self.pressure.raise(&fanout.message.topic, Instant::now());

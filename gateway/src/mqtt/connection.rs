@@ -41,6 +41,8 @@ use crate::journal::{Durable, Position};
 const OUTPUT_HIGH: usize = 64 * 1024;
 /// Messages that are read from the journal at once.
 const LOAD_BATCH: usize = 64;
+/// Their bytes, of which the last one may have more.
+const LOAD_BYTES: usize = 256 * 1024;
 /// How often a message that found no room is tried again.
 const STALL_RETRY: Duration = Duration::from_millis(100);
 /// How often the deadlines of waiting output and replies are looked at.

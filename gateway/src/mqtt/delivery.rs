@@ -5,6 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use causeway_core::message::{Message, QoS};
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::wire::{self, EncodedPublish, Encoder, Version};
 use crate::journal::Position;
@@ -18,6 +19,8 @@ pub struct Fanout {
     pub position: Option<Position>,
     /// Encoded without retain flag, subscription identifiers and expiry: by version, then by QoS.
     encoded: [OnceLock<Option<EncodedPublish>>; 6],
+    /// The sum that it is part of while anybody holds it; the retained store has its own bounds.
+    in_memory: Option<Gauge>,
 }
 
 /// How one session receives a message.
@@ -37,7 +40,31 @@ impl Fanout {
     /// Wraps a message for delivery.
     #[must_use]
     pub fn new(message: Message, position: Option<Position>) -> Arc<Self> {
-        Arc::new(Self { message, position, encoded: Default::default() })
+        Arc::new(Self { message, position, encoded: Default::default(), in_memory: None })
+    }
+
+    /// Wraps a message that counts in the bytes of all sessions: once, however many of them hold it.
+    #[must_use]
+    pub fn counted(message: Message, position: Option<Position>, in_memory: &Gauge) -> Arc<Self> {
+        let counted = Self { message, position, encoded: Default::default(), in_memory: Some(in_memory.clone()) };
+        in_memory.inc_by(counted.size());
+        Arc::new(counted)
+    }
+
+    /// The bytes that count against the bounds of queues.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.message.payload.len() + self.message.topic.len()
+    }
+
+    /// The bytes of all messages that any session holds in memory.
+    #[must_use]
+    pub fn in_memory(&self) -> usize {
+        self.in_memory.as_ref().map_or(0, |sum| usize::try_from(sum.get()).unwrap_or(0))
+    }
+
+    fn size(&self) -> i64 {
+        i64::try_from(self.bytes()).unwrap_or(i64::MAX)
     }
 
     fn encoded(&self, version: Version, qos: QoS) -> Option<&EncodedPublish> {
@@ -50,11 +77,19 @@ impl Fanout {
     }
 }
 
+impl Drop for Fanout {
+    fn drop(&mut self) {
+        if let Some(sum) = &self.in_memory {
+            sum.dec_by(self.size());
+        }
+    }
+}
+
 impl Delivery {
     /// The bytes that count against a queue's bound.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.fanout.message.payload.len() + self.fanout.message.topic.len()
+        self.fanout.bytes()
     }
 
     /// Whether the message's life is over (MQTT5 3.3.2.3.3).

@@ -39,6 +39,11 @@ metrics! {
     sent: Counter = "causeway_mqtt_sent_messages", "PUBLISH packets sent";
     offered: Counter = "causeway_mqtt_matched_messages", "Messages that a subscription matched";
     dropped_queue_full: Counter = "causeway_mqtt_queue_dropped", "Messages dropped because a session's queue was full";
+    queue_bytes: Gauge = "causeway_mqtt_queue_bytes", "Bytes of the messages that sessions hold in memory, each message once";
+    queues_squeezed: Counter = "causeway_mqtt_queues_squeezed", "Messages left on disk or dropped because all queues together were full";
+    windows_full: Counter = "causeway_mqtt_windows_full", "Times that a client had as many unacknowledged messages as it may";
+    keep_alives_cut: Counter = "causeway_mqtt_keep_alives_cut", "Clients that were told a shorter keep-alive than they asked for";
+    will_delays_cut: Counter = "causeway_mqtt_will_delays_cut", "Wills with a longer delay than they may have";
     expired: Counter = "causeway_mqtt_expired_messages", "Messages that expired before they were sent";
     too_large_for_client: Counter = "causeway_mqtt_too_large_messages", "Packets not sent because they exceed the client's maximum packet size";
     refused_no_room: Counter = "causeway_mqtt_no_room", "Publishes refused because a durable consumer is over its budget";

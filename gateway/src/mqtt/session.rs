@@ -71,6 +71,7 @@ pub struct Inner {
     pub retained: VecDeque<Delivery>,
     /// Sent and not acknowledged.
     pub inflight: Inflight<Queued>,
+    pub(super) inflight_bytes: usize,
     /// QoS 2 ids received and not released, with the position of their message if a restart must know it.
     pub received: HashMap<u16, Option<Position>>,
     /// How long the session lives without a connection, in seconds; 0 ends it with the connection.
@@ -181,6 +182,8 @@ const STILL: Duration = Duration::from_millis(500);
 pub struct Offered {
     /// A message was dropped for it, or it was.
     pub dropped: bool,
+    /// All queues together are full: it was left to the journal, or dropped.
+    pub squeezed: bool,
     /// The queue is crowded although it moves: publishers had better be slowed.
     pub crowded: bool,
 }
@@ -206,7 +209,13 @@ pub struct QueueLimits {
     pub stored: usize,
     /// Bytes of payload and topic that wait in memory.
     pub bytes: usize,
+    /// Bytes of payload and topic that all sessions together hold in memory.
+    pub total_bytes: usize,
 }
+
+/// What a session may hold in memory although all queues together are full, so that those who never read do not take the
+/// room of those who do. A session that holds nothing may hold one message of any size.
+const OWN_BYTES: usize = 16 * 1024;
 
 impl Session {
     /// A new session, or one that was read from the journal.
@@ -262,7 +271,7 @@ impl Session {
             inner.dirty = true;
         }
         let first = inner.queue.is_empty();
-        let dropped = inner.push(delivery, limits);
+        let (dropped, squeezed) = inner.push(delivery, limits);
         let wake = first && inner.live.is_some();
         let crowded = inner.live.is_some() && inner.queue.len() > limits.messages / CROWDED_PART;
         let crowded = crowded && inner.progress.is_recent(Instant::now());
@@ -270,7 +279,7 @@ impl Session {
         if wake {
             self.wake.notify_one();
         }
-        Offered { dropped, crowded }
+        Offered { dropped, squeezed, crowded }
     }
 
     /// Puts retained messages in front of the queue and wakes the connection.
@@ -304,27 +313,52 @@ impl Inner {
         }
     }
 
-    /// Queues a delivery within the bounds; answers whether one was dropped.
+    /// Queues a delivery within the bounds; answers whether one was dropped, and whether the bound of all queues
+    /// together was hit.
     ///
     /// What the journal has waits there instead of in memory. When the queue is full a durable session loses its oldest
     /// message, any other session the new one.
-    fn push(&mut self, delivery: Delivery, limits: QueueLimits) -> bool {
+    fn push(&mut self, delivery: Delivery, limits: QueueLimits) -> (bool, bool) {
         let in_journal = self.durable && delivery.qos != QoS::AtMostOnce && delivery.fanout.position.is_some();
         let full = self.queue.len() >= if self.durable { limits.stored } else { limits.messages };
-        let heavy = self.queue_bytes + delivery.bytes() > limits.bytes;
+        let held = self.queue_bytes + self.inflight_bytes;
+        let squeezed = held > 0
+            && held + delivery.bytes() > OWN_BYTES
+            && delivery.fanout.in_memory() > limits.total_bytes
+            && self.live.is_some();
+        let heavy = squeezed || self.queue_bytes + delivery.bytes() > limits.bytes;
         let queued = Queued::Message(delivery);
         let queued = if in_journal && (heavy || self.live.is_none()) { queued.stored() } else { queued };
         if !full && (in_journal || !heavy) {
             self.queue_bytes += queued.bytes();
             self.queue.push_back(queued);
-            return false;
+            return (false, squeezed);
         }
         self.dropped += 1;
         if in_journal && self.pop().is_some() {
             self.queue_bytes += queued.bytes();
             self.queue.push_back(queued);
         }
-        true
+        (true, squeezed)
+    }
+
+    /// Takes a packet id for a delivery, or for one that waited under its id to be read from the journal.
+    pub fn send(&mut self, delivery: Delivery, qos: QoS) -> Option<u16> {
+        let bytes = delivery.bytes();
+        let id = self.inflight.assign(qos, Queued::Message(delivery)).ok()?;
+        self.inflight_bytes += bytes;
+        Some(id)
+    }
+
+    /// Puts a message that was read from the journal under the id that it was sent with.
+    pub fn resend(&mut self, id: u16, delivery: Delivery) {
+        self.inflight_bytes += delivery.bytes();
+        self.inflight.replace(id, Queued::Message(delivery));
+    }
+
+    /// The handshake of a sent message has ended.
+    pub fn settled(&mut self, sent: &Queued) {
+        self.inflight_bytes = self.inflight_bytes.saturating_sub(sent.bytes());
     }
 
     /// Takes the oldest message of the queue.
@@ -376,6 +410,10 @@ impl Inner {
             self.queue_bytes += queued.bytes();
             self.queue.push_back(queued);
         }
+        if self.durable {
+            self.inflight.replace_all(Queued::stored);
+        }
+        self.inflight_bytes = self.inflight.unacknowledged().map(|entry| entry.item.bytes()).sum();
     }
 
     /// The oldest journal position that the session still needs.

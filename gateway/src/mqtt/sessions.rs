@@ -64,6 +64,8 @@ pub struct Delivered {
     pub offered: u64,
     /// Messages that were dropped for want of room.
     pub dropped: u64,
+    /// Messages that were left to the journal or dropped because all queues together are full.
+    pub squeezed: u64,
     /// A receiver that keeps moving has a crowded queue.
     pub crowded: bool,
 }
@@ -282,10 +284,11 @@ impl Sessions {
             if number <= subscriber.subscription.after {
                 return;
             }
-            let Offered { dropped, crowded } =
+            let Offered { dropped, squeezed, crowded } =
                 subscriber.session.offer(fanout, &subscriber.subscription, self.limits.queue);
             delivered.offered += 1;
             delivered.dropped += u64::from(dropped);
+            delivered.squeezed += u64::from(squeezed);
             delivered.crowded |= crowded;
         });
         delivered

@@ -297,7 +297,11 @@ fn will(connect: &Connect, key: &SessionKey, principal: &Principal, broker: &Bro
         received_ms: 0,
         properties: will.properties.clone(),
     };
-    let delay = Duration::from_secs(u64::from(will.delay_s)).min(broker.config.max_will_delay);
+    let asked = Duration::from_secs(u64::from(will.delay_s));
+    if asked > broker.config.max_will_delay {
+        broker.metrics.will_delays_cut.inc();
+    }
+    let delay = asked.min(broker.config.max_will_delay);
     Ok(Some(Will { message, principal: principal.clone(), delay }))
 }
 
@@ -347,11 +351,15 @@ impl Connection {
         broker.metrics.connected.inc();
         let config = &broker.config;
         self.decoder.admit(wire::limits(config), config.topic_alias_maximum);
+        let told = Some(keep_alive_s(connect, &broker)).filter(|told| *told != connect.keep_alive_s);
+        if told.is_some() {
+            broker.metrics.keep_alives_cut.inc();
+        }
         let connack = ConnAck {
             session_present: present,
             reason: Reason::Success,
             assigned_client_id: assigned,
-            server_keep_alive_s: Some(keep_alive_s(connect, &broker)).filter(|told| *told != connect.keep_alive_s),
+            server_keep_alive_s: told,
             receive_maximum: config.receive_maximum,
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
@@ -382,8 +390,9 @@ impl Connection {
         }
         self.write(&Reply::ConnAck(Box::new(connack)));
         if present {
-            let (journal, session) = (broker.journal.clone(), self.session.clone());
-            let redelivery = tokio::task::spawn_blocking(move || outbound::redelivery(&journal, &session));
+            let (broker, session) = (broker.clone(), self.session.clone());
+            let redelivery = move || outbound::redelivery(&broker.journal, &session, &broker.metrics.queue_bytes);
+            let redelivery = tokio::task::spawn_blocking(redelivery);
             self.resend = redelivery.await.unwrap_or_default();
             // Policies may have changed while the client was away.
             let _ = self.review();

@@ -265,6 +265,7 @@ impl Connection {
 
     /// Records that a packet id is free again.
     fn ended_handshake(&self, inner: &mut Inner, sent: &Queued, id: u16) -> Result<(), End> {
+        inner.settled(sent);
         if sent.position().is_some() {
             let record = Record::Acknowledged(self.session.id, id);
             self.broker.sessions.record(inner, &record).map_err(|_| NOT_RECORDED)?;

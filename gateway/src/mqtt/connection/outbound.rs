@@ -6,10 +6,11 @@ use std::sync::Arc;
 use causeway_core::inflight::Stage;
 use causeway_core::message::{Message, QoS};
 use causeway_core::topic::filter_matches;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::closing::{End, NOT_RECORDED};
 use super::held::Waiting;
-use super::{Connection, LOAD_BATCH, OUTPUT_HIGH};
+use super::{Connection, LOAD_BATCH, LOAD_BYTES, OUTPUT_HIGH};
 use crate::journal::{Journal, Kind, Position};
 use crate::mqtt::delivery::{Delivery, Fanout, Receiver};
 use crate::mqtt::permissions::Answer;
@@ -59,7 +60,9 @@ impl Connection {
             return Next::Wait;
         }
         let mut inner = self.session.lock();
-        let window_is_full = inner.inflight.len() >= self.agreed.window;
+        // A client that never acknowledges large messages must not hold more of them in memory than one that never reads.
+        let heavy = inner.inflight_bytes >= self.broker.sessions.limits().queue.bytes;
+        let window_is_full = heavy || inner.inflight.len() >= self.agreed.window;
         let blocked = |qos: QoS| qos != QoS::AtMostOnce && window_is_full;
         if let Some(delivery) = inner.retained.front() {
             if blocked(delivery.qos) {
@@ -105,13 +108,16 @@ impl Connection {
         }
         let (qos, position) = (delivery.qos, delivery.fanout.position);
         let mut inner = self.session.lock();
-        let Ok(id) = inner.inflight.assign(qos, Queued::Message(delivery.clone())) else {
+        let Some(id) = inner.send(delivery, qos) else {
             // The ring of ids has come round to one that the client never acknowledged.
             return Err(End::Said(
                 Reason::ReceiveMaximumExceeded,
                 "a message of 65,535 messages ago is not acknowledged",
             ));
         };
+        if inner.inflight.len() == self.agreed.window {
+            self.broker.metrics.windows_full.inc();
+        }
         let record = position.map(|at| Record::Sent(self.session.id, at, id, qos.bits()));
         let recorded = record.map(|record| self.broker.sessions.record(&mut inner, &record)).transpose();
         drop(inner);
@@ -160,8 +166,10 @@ impl Connection {
 
     /// Reads messages from the journal, off the runtime's threads.
     fn load(&mut self, positions: Vec<Position>) {
-        let journal = self.broker.journal.clone();
-        self.loading = Some(tokio::task::spawn_blocking(move || read(&journal, &positions)));
+        let (journal, in_memory) = (self.broker.journal.clone(), self.broker.metrics.queue_bytes.clone());
+        let full = in_memory.get() > i64::try_from(self.broker.sessions.limits().queue.total_bytes).unwrap_or(i64::MAX);
+        let bytes = if full { 1 } else { LOAD_BYTES };
+        self.loading = Some(tokio::task::spawn_blocking(move || read(&journal, &positions, bytes, &in_memory)));
     }
 
     /// Puts messages that were read in their place; subscriptions of today decide how they are delivered.
@@ -173,13 +181,24 @@ impl Connection {
     }
 }
 
-/// Reads messages by position; `None` for one that the journal no longer has.
-pub(super) fn read(journal: &Journal, positions: &[Position]) -> Vec<Option<Arc<Fanout>>> {
-    let read = positions.iter().map(|&position| {
-        let entry = journal.get(position).filter(|entry| entry.kind == Kind::Publish)?;
-        Some(Fanout::new(Message::decode(&entry.body).ok()?, Some(position)))
+/// Reads messages by position, until they have so many bytes; `None` for one that the journal no longer has.
+fn read(journal: &Journal, positions: &[Position], bytes: usize, in_memory: &Gauge) -> Vec<Option<Arc<Fanout>>> {
+    let mut left = bytes;
+    let read = positions.iter().map_while(|&position| {
+        if left == 0 {
+            return None;
+        }
+        let message = message(journal, position);
+        let fanout = message.map(|message| Fanout::counted(message, Some(position), in_memory));
+        left = left.saturating_sub(fanout.as_ref().map_or(0, |fanout| fanout.bytes()));
+        Some(fanout)
     });
     read.collect()
+}
+
+fn message(journal: &Journal, position: Position) -> Option<Message> {
+    let entry = journal.get(position).filter(|entry| entry.kind == Kind::Publish)?;
+    Message::decode(&entry.body).ok()
 }
 
 /// How a stored message is delivered, by all of the session's filters that match it; `None` when none does any more.
@@ -207,7 +226,7 @@ pub(super) fn subscribed(inner: &Inner, fanout: &Arc<Fanout>) -> Option<Delivery
 
 /// The ids to send again on a new connection, their messages read back into memory. What the journal no longer has is
 /// dropped. Blocking.
-pub(super) fn redelivery(journal: &Journal, session: &Session) -> VecDeque<u16> {
+pub(super) fn redelivery(journal: &Journal, session: &Session, in_memory: &Gauge) -> VecDeque<u16> {
     let stored: Vec<(u16, Position)> = session
         .lock()
         .inflight
@@ -219,7 +238,7 @@ pub(super) fn redelivery(journal: &Journal, session: &Session) -> VecDeque<u16> 
         })
         .collect();
     let positions: Vec<Position> = stored.iter().map(|(_, position)| *position).collect();
-    let messages = read(journal, &positions);
+    let messages = read(journal, &positions, usize::MAX, in_memory);
     let mut inner = session.lock();
     for ((id, _), fanout) in stored.into_iter().zip(messages) {
         let Some(entry) = inner.inflight.get(id) else { continue };
@@ -229,7 +248,7 @@ pub(super) fn redelivery(journal: &Journal, session: &Session) -> VecDeque<u16> 
             ..subscribed(&inner, &fanout).unwrap_or(Delivery { fanout, qos, retain: false, identifiers: None })
         });
         match delivery {
-            Some(delivery) => inner.inflight.replace(id, Queued::Message(delivery)),
+            Some(delivery) => inner.resend(id, delivery),
             None => inner.inflight.forget(id),
         }
     }

@@ -1,10 +1,11 @@
 //! The queue's rules, without a connection.
 
 use causeway_core::message::Message;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::*;
 
-const LIMITS: QueueLimits = QueueLimits { messages: 3, stored: 3, bytes: 1000 };
+const LIMITS: QueueLimits = QueueLimits { messages: 3, stored: 3, bytes: 1000, total_bytes: 1 << 20 };
 
 fn session(durable: bool, live: bool) -> Arc<Session> {
     let key = SessionKey { device: "d".into(), client: "c".into() };
@@ -86,6 +87,58 @@ fn beyond_the_bytes_a_durable_session_waits_in_the_journal_and_another_one_drops
 }
 
 #[test]
+fn when_all_queues_together_are_full_each_session_keeps_a_little() {
+    let sum = Gauge::default();
+    let limits = QueueLimits { messages: 100, stored: 100, bytes: 1 << 20, total_bytes: 30_000 };
+    let message = |position| {
+        let message =
+            Message { topic: "t".into(), payload: vec![0; 9_999].into(), qos: QoS::AtLeastOnce, ..<_>::default() };
+        Fanout::counted(message, position, &sum)
+    };
+    let (durable, other) = (session(true, true), session(false, true));
+    for position in 1..=4 {
+        let fanout = message(Some(position));
+        let stored = durable.offer(&fanout, &QOS1, limits);
+        let dropped = other.offer(&fanout, &QOS1, limits);
+        let full = position == 4;
+        assert_eq!((stored.squeezed, stored.dropped), (full, false));
+        assert_eq!((dropped.squeezed, dropped.dropped), (full, full));
+    }
+    assert_eq!(sum.get(), 30_000, "each message counts once, and what is in the journal not at all");
+    assert_eq!((durable.lock().queue.len(), other.lock().queue.len()), (4, 3));
+    // One that held nothing is served although the others leave no room.
+    let late = session(false, true);
+    assert!(!late.offer(&message(Some(5)), &QOS1, limits).dropped);
+    assert!(late.offer(&message(Some(6)), &QOS1, limits).dropped);
+    for session in [durable, other, late] {
+        session.lock().queue.clear();
+    }
+    assert_eq!(sum.get(), 0);
+}
+
+#[test]
+fn a_session_without_connection_leaves_what_it_sent_to_the_journal() {
+    let session = session(true, true);
+    let delivery = |position| Delivery {
+        fanout: fanout(9, QoS::AtLeastOnce, position),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        identifiers: None,
+    };
+    let mut inner = session.lock();
+    let first = inner.send(delivery(Some(3)), QoS::AtLeastOnce).unwrap();
+    inner.send(delivery(None), QoS::AtLeastOnce).unwrap();
+    assert_eq!(inner.inflight_bytes, 20);
+    inner.go_offline(1);
+    assert_eq!(inner.inflight_bytes, 10, "what the journal does not have stays");
+    assert!(matches!(inner.inflight.get(first).unwrap().item, Queued::Stored(3)));
+    inner.resend(first, delivery(Some(3)));
+    let settled = inner.inflight.acknowledge(first).unwrap();
+    inner.settled(&settled);
+    assert_eq!(inner.inflight_bytes, 10);
+}
+
+#[test]
 fn a_full_durable_queue_loses_its_oldest_message_and_another_one_the_newest() {
     let durable = session(true, true);
     let other = session(false, true);
@@ -149,7 +202,7 @@ fn a_close_is_not_taken_back_by_a_review() {
 #[test]
 fn a_crowded_queue_counts_only_while_it_moves() {
     let session = session(false, true);
-    let limits = QueueLimits { messages: 8, stored: 8, bytes: 1000 };
+    let limits = QueueLimits { messages: 8, ..LIMITS };
     let offer = || session.offer(&fanout(1, QoS::AtLeastOnce, None), &QOS1, limits).crowded;
     assert!(!offer() && !offer());
     assert!(offer(), "three of eight is more than a quarter");
