@@ -16,6 +16,7 @@ mod metrics;
 mod openapi;
 mod policies;
 mod query;
+mod recordings;
 mod reload;
 mod route;
 mod routes;
@@ -43,6 +44,7 @@ use crate::devices::Devices;
 use crate::http::Limits;
 use crate::mqtt::tls::Tls;
 use crate::policy::Policies;
+use crate::recording::Recordings;
 use crate::store::Store;
 
 /// Everything that the handlers ask; clones share it.
@@ -65,6 +67,8 @@ pub struct Parts {
     pub devices: Devices,
     /// What is stored.
     pub store: Store,
+    /// What is recorded of plugins.
+    pub recordings: Recordings,
     /// The TLS state of each listener that has one, by its name.
     pub tls: Vec<(String, Tls)>,
     /// What changes too often to be handed over.

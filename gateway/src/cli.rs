@@ -15,6 +15,7 @@ mod exit;
 mod output;
 mod plugin;
 mod policy;
+mod record;
 mod reload;
 mod run;
 mod session;
@@ -69,6 +70,8 @@ enum Noun {
     Session(session::Session),
     /// List, add, change and remove devices.
     Device(device::Device),
+    /// Record what a plugin is asked and answers.
+    Record(record::Record),
     /// Build plugins, and run recorded messages through them.
     Plugin(plugin::Plugin),
     /// Query what the plugins stored.
@@ -99,6 +102,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Noun::Status(status) => status.run(&mut output),
         Noun::Session(session) => session.run(&mut output),
         Noun::Device(device) => device.run(&mut output),
+        Noun::Record(record) => record.run(&mut output),
         Noun::Plugin(plugin) => plugin.run(&mut output),
         Noun::Store(store) => store.run(&mut output),
         Noun::DeadLetters(letters) => letters.run(&mut output),

@@ -16,6 +16,7 @@ mod metrics;
 mod mqtt;
 mod policies;
 mod problem;
+mod recordings;
 mod reference;
 mod retained;
 mod router;
@@ -41,6 +42,7 @@ pub use self::metrics::MetricsConfig;
 pub use self::mqtt::MqttConfig;
 pub use self::policies::PoliciesConfig;
 pub use self::problem::Problem;
+pub use self::recordings::RecordingsConfig;
 pub use self::reference::markdown as reference;
 pub use self::retained::RetainedConfig;
 pub use self::router::RouterConfig;
@@ -78,6 +80,8 @@ section! {
         devices: DevicesConfig = DevicesConfig::default() => restart;
         /// Which plugin handles which messages.
         bindings: Vec<BindingConfig> = Vec::new() => restart;
+        /// What may be recorded of plugins.
+        recordings: RecordingsConfig = RecordingsConfig::default() => restart;
         /// How operators reach the gateway.
         admin: AdminConfig = AdminConfig::default() => restart;
         /// The port for machines that watch.

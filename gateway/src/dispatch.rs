@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::devices::Devices;
 use crate::journal::{Journal, Position};
 use crate::policy::Policies;
+use crate::recording::Recordings;
 use crate::store::Store;
 
 pub use binding::{Binding, BindingStatus, State};
@@ -62,6 +63,8 @@ pub struct Parts {
     pub devices: Devices,
     /// The time of dead letters and publications.
     pub clock: Clock,
+    /// Who may want to see what plugins are asked.
+    pub recordings: Recordings,
     /// What is counted.
     pub metrics: DispatchMetrics,
 }
@@ -144,6 +147,11 @@ impl Dispatch {
         }
         if tokio::time::timeout_at(last, running.outbox).await.is_err() {
             tracing::warn!("publications of plugins are left in the outbox");
+        }
+        let recordings = self.parts.recordings.clone();
+        let closed = tokio::task::spawn_blocking(move || recordings.close());
+        if tokio::time::timeout_at(last, closed).await.is_err() {
+            tracing::warn!("a recording was not finished");
         }
     }
 }

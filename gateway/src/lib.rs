@@ -17,6 +17,11 @@ pub mod metrics;
 pub mod mqtt;
 pub mod plugins;
 pub mod policy;
+pub mod recording;
 pub mod router;
 pub mod store;
 pub mod telemetry;
+
+#[cfg(test)]
+#[path = "../host/tests/support/guest.rs"]
+mod guest;

@@ -15,6 +15,7 @@ mod it {
     mod qos;
     mod real_clients;
     mod reasons;
+    mod recordings;
     mod retained;
     mod router_death;
     mod sessions;

@@ -1,7 +1,7 @@
 //! The route table: everything that operators can ask, and what they must be permitted for it.
 
 use super::route::{Answering, Call, Method, Route};
-use super::{Context, audit, certificates, dead_letters, devices, policies, query, status};
+use super::{Context, audit, certificates, dead_letters, devices, policies, query, recordings, status};
 use crate::policy::Action::{Administer, Operate, View};
 use crate::policy::Area;
 
@@ -179,6 +179,37 @@ pub(super) const ROUTES: &[Route] = &[
             "Which letters, as for a replay; `count`, how many that must be: without it nothing is deleted unless all are named by `ids`.",
         ),
         handler: handler!(dead_letters::drop),
+    },
+    look("/v1/recordings", Area::Plugins, "List the recordings that are kept.", handler!(recordings::list)),
+    Route {
+        method: Method::Delete,
+        path: "/v1/recordings/{name}",
+        action: Operate,
+        area: Area::Plugins,
+        summary: "Delete a recording.",
+        query: &[],
+        body: None,
+        handler: handler!(recordings::remove),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/bindings/{binding}/recording",
+        action: Operate,
+        area: Area::Plugins,
+        summary: "Begin to record what a binding's plugin is asked and answers, payloads included.",
+        query: &[],
+        body: Some("`messages` and `bytes`: the bounds of the recording; those of the configuration without them."),
+        handler: handler!(recordings::start),
+    },
+    Route {
+        method: Method::Delete,
+        path: "/v1/bindings/{binding}/recording",
+        action: Operate,
+        area: Area::Plugins,
+        summary: "End the recording of a binding.",
+        query: &[],
+        body: None,
+        handler: handler!(recordings::stop),
     },
     Route {
         query: &[("before", "Only entries with a lower number."), LIMIT],

@@ -21,6 +21,7 @@ use super::caller::{Access, Caller};
 use super::*;
 use crate::config::Role;
 use crate::devices::DevicesMetrics;
+use crate::recording::RecordingMetrics;
 use crate::store::StoreMetrics;
 
 const CONFIG: &str = "listeners: [{name: devices, bind: \"127.0.0.1:0\", plain: {identity: {fixed: legacy}}}]";
@@ -53,6 +54,8 @@ fn fixture_with(config: &str) -> Fixture {
         durable: 0,
         cursors: Vec::new(),
     };
+    let counts = RecordingMetrics::new(&mut registry);
+    let recordings = Recordings::new(folder.path(), config.recordings.clone(), clock.clone(), counts);
     let context = Context::new(Parts {
         gateway_id: "edge-1".to_owned(),
         started_ms: clock.now_ms(),
@@ -62,6 +65,7 @@ fn fixture_with(config: &str) -> Fixture {
         policies,
         devices,
         store,
+        recordings,
         tls: Vec::new(),
         views: Views {
             sessions: Box::new(Vec::new),

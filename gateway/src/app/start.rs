@@ -35,6 +35,7 @@ use crate::mqtt::will::Wills;
 use crate::mqtt::{checkpoint, connection, review};
 use crate::plugins::Plugins;
 use crate::policy::{self, Policies};
+use crate::recording::{RecordingMetrics, Recordings};
 use crate::router::{Limits, Router, RouterMetrics};
 use crate::store::{Store, StoreMetrics, retention};
 
@@ -55,7 +56,9 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
     clock.not_before(recovered.latest_ms);
     let (sessions_at, retained_at, end) = (recovered.sessions_at, recovered.retained_at, recovered.end);
     policies.register(&mut registry);
-    let mut dispatch = open_bindings(&config, &id, &mut registry, &state, &policies, &clock).await?;
+    let counts = RecordingMetrics::new(&mut registry);
+    let recordings = Recordings::new(&config.data_dir, config.recordings.clone(), clock.clone(), counts);
+    let mut dispatch = open_bindings(&config, &id, &mut registry, &state, &policies, &clock, &recordings).await?;
     let State { store, journal, devices } = state;
     let router = Router::new(router_limits(&config), RouterMetrics::new(&mut registry));
     let retained = restore_retained(&config, &mut registry, recovered.retained, &recovered.newer);
@@ -105,6 +108,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
         policies,
         devices,
         store: store.clone(),
+        recordings: recordings.clone(),
         tls: named(&config, &tls),
         views: views(&broker, listening.clone(), dispatch.bindings().to_vec()),
         orders: orders(dispatch.bindings()),
@@ -212,6 +216,7 @@ async fn open_bindings(
     state: &State,
     policies: &Policies,
     clock: &Clock,
+    recordings: &Recordings,
 ) -> Result<Dispatch, StartError> {
     let parts = dispatch::Parts {
         gateway: gateway.to_owned(),
@@ -220,6 +225,7 @@ async fn open_bindings(
         policies: policies.clone(),
         devices: state.devices.clone(),
         clock: clock.clone(),
+        recordings: recordings.clone(),
         metrics: DispatchMetrics::new(registry),
     };
     let (bindings, data_dir) = (config.bindings.clone(), config.data_dir.clone());

@@ -1,6 +1,7 @@
 //! `causeway plugin`: for those who write plugins. Nothing here asks a running gateway.
 
 mod build;
+mod replay;
 
 use std::path::PathBuf;
 
@@ -33,6 +34,10 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
+    /// Run a plugin with a recording and print what comes of each input.
+    Replay(replay::Replay),
+    /// Run two plugins with a recording and print the inputs of which different things come.
+    Diff(replay::Diff),
 }
 
 impl Plugin {
@@ -40,6 +45,8 @@ impl Plugin {
         match self.verb {
             Verb::Build { package, to } => build::build(&package, to, output),
             Verb::Componentize { module, to } => build::componentize(&module, &to, output),
+            Verb::Replay(replay) => replay.run(output),
+            Verb::Diff(diff) => diff.run(output),
         }
     }
 }

@@ -87,9 +87,9 @@ impl Caller {
     /// Makes one call; none means that it trapped.
     fn ask(&mut self, inputs: &[Input]) -> Result<Option<Vec<Outcome>>, Unanswered> {
         let topics = &self.binding.topics;
-        let asked = inputs.iter().map(|Input { message, .. }| {
+        let asked = inputs.iter().map(|Input { message, key, .. }| {
             let variables = topics.variables(&message.topic);
-            Asked { message, variables }
+            Asked { message, variables, key }
         });
         let asked: Vec<_> = asked.collect();
         let started = Instant::now();

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use causeway_core::selector::SelectorError;
-use causeway_host::{Limits, Setup};
+use causeway_host::{Digest, Limits, Setup};
 use rusqlite::Transaction;
 use thiserror::Error;
 
@@ -21,6 +21,7 @@ use crate::config::{self, BindingConfig, Delivery, PluginKind};
 use crate::journal::{Budget, Cursor, Overflow, Position};
 use crate::plugins::{self, Plugins};
 use crate::policy::Policies;
+use crate::recording::Header;
 use crate::store::WriteError;
 use crate::store::collections::{self, Collection, InstallError};
 use crate::telemetry::{self, Guest, GuestError};
@@ -140,7 +141,8 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
     };
     let topics = Topics::new(config)?;
     let metrics = parts.metrics.of(&config.name);
-    let guest = guest(config, plugins, &parts.gateway, log(config, Some(&metrics)), Some(&parts.policies))?;
+    let mut guest = guest(config, plugins, &parts.gateway, log(config, Some(&metrics)), Some(&parts.policies))?;
+    guest.record(parts.recordings.tap(header(config, &parts.gateway, guest.digest())));
     tracing::info!(binding = config.name, plugin = config.plugin, digest = %guest.digest(), "plugin loaded");
     let (cursors, before) = install(config, parts, &collections, &topics)?;
     let inboxes = (0..config.partitions.max(1)).map(|_| Inbox::new(config.queue_messages)).collect();
@@ -177,6 +179,13 @@ fn log(config: &BindingConfig, metrics: Option<&BindingMetrics>) -> telemetry::L
     let counters = metrics.map(|metrics| (metrics.log_dropped.clone(), metrics.log_cut.clone()));
     let (dropped, cut) = counters.unwrap_or_default();
     telemetry::Log { binding: config.name.as_str().into(), dropped, cut }
+}
+
+/// How a recording of the binding begins.
+fn header(config: &BindingConfig, gateway: &str, digest: Digest) -> Header {
+    let Setup { gateway, binding, config: text } = setup(config, gateway);
+    let (kind, plugin, digest) = (kind(config).to_owned(), config.plugin.clone(), digest.to_string());
+    Header { binding, kind, plugin, digest, gateway, config: text, started_ms: 0 }
 }
 
 fn setup(config: &BindingConfig, gateway: &str) -> Setup {

@@ -1,7 +1,5 @@
 //! Dispatch between a real journal and a real store: the built-in router, and guests that misbehave.
 
-#[path = "../../host/tests/support/guest.rs"]
-mod guest;
 mod letters;
 
 use std::path::PathBuf;
@@ -14,11 +12,14 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{
-    BindingConfig, BudgetConfig, Delivery, DevicesConfig, JournalConfig, LimitsConfig, Overflow, Size, StorageConfig,
+    BindingConfig, BudgetConfig, Delivery, DevicesConfig, JournalConfig, LimitsConfig, Overflow, RecordingsConfig,
+    Size, StorageConfig,
 };
 use crate::devices::{Change, DevicesMetrics};
+use crate::guest;
 use crate::journal::{Durable, JournalMetrics, Kind};
 use crate::plugins::Plugins;
+use crate::recording::RecordingMetrics;
 use crate::store::dead_letters::{self, DeadLetter, Filter};
 use crate::store::{StoreMetrics, cursors, outbox};
 
@@ -52,7 +53,10 @@ impl Ground {
         let devices = Devices::open(store.clone(), &DevicesConfig::default(), DevicesMetrics::new(registry)).unwrap();
         let policies = Policies::load(Some(&home.path().join("policies"))).unwrap();
         let (clock, metrics) = (Clock::new(0), DispatchMetrics::new(registry));
-        let parts = Parts { gateway: "edge-1".to_owned(), journal, store, policies, devices, clock, metrics };
+        let counts = RecordingMetrics::new(registry);
+        let recordings = Recordings::new(home.path(), RecordingsConfig::default(), clock.clone(), counts);
+        let parts =
+            Parts { gateway: "edge-1".to_owned(), journal, store, policies, devices, clock, recordings, metrics };
         Self { home, parts, published: Arc::default() }
     }
 

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::devices::{Device, Devices};
 use crate::policy::Policies;
+use crate::recording::Tap;
 
 /// Why no call was made.
 #[derive(Debug, Error)]
@@ -77,6 +78,7 @@ pub struct Guest {
     setup: Arc<Setup>,
     limits: Limits,
     log: Log,
+    tap: Tap,
     instance: Option<TelemetryInstance>,
 }
 
@@ -93,14 +95,20 @@ impl Guest {
         log: Log,
     ) -> Result<Self, LoadError> {
         let plugin = TelemetryPlugin::new(engine, component)?;
-        Ok(Self { plugin, setup: Arc::new(setup), limits, log, instance: None })
+        Ok(Self { plugin, setup: Arc::new(setup), limits, log, tap: Tap::default(), instance: None })
+    }
+
+    /// Lets what the plugin is asked and answers be recorded, from its next instance on.
+    pub fn record(&mut self, tap: Tap) {
+        self.tap = tap;
+        self.instance = None;
     }
 
     /// The same plugin for another thread.
     #[must_use]
     pub fn another(&self) -> Self {
         let (plugin, setup, log) = (self.plugin.clone(), Arc::clone(&self.setup), self.log.clone());
-        Self { plugin, setup, limits: self.limits.clone(), log, instance: None }
+        Self { plugin, setup, limits: self.limits.clone(), log, tap: self.tap.another(), instance: None }
     }
 
     /// The digest of the plugin.
@@ -126,7 +134,13 @@ impl Guest {
     pub fn route(&mut self, messages: &[Asked<'_>], world: &World) -> Result<Vec<Outcome>, GuestError> {
         let instance = self.take_instance()?;
         let told = world.tell(messages);
-        let (instance, outcomes) = told.as_batch(|batch| instance.route_batch(batch))?;
+        self.tap.begin();
+        let (instance, outcomes) = told.as_batch(|batch| {
+            let answer = instance.route_batch(batch);
+            let keys: Vec<&str> = messages.iter().map(|asked| asked.key).collect();
+            self.tap.end(&batch, &keys, answer.as_ref().map(|(_, outcomes)| outcomes.as_slice()));
+            answer
+        })?;
         self.instance = Some(instance);
         Ok(outcomes)
     }
@@ -137,7 +151,7 @@ impl Guest {
             None => {
                 let log = Box::new(self.log.clone());
                 let imports = Imports { log, state: Box::new(Nothing), records: Box::new(Nothing) };
-                self.plugin.start(&self.setup, &self.limits, imports)
+                self.plugin.start(&self.setup, &self.limits, self.tap.imports(imports))
             }
         }
     }
@@ -150,6 +164,8 @@ pub struct Asked<'m> {
     pub message: &'m Message,
     /// The variables of the binding's own template; without one those of the topic's type are told.
     pub variables: Option<Vars<'m>>,
+    /// Its unit of order and of state.
+    pub key: &'m str,
 }
 
 /// What the gateway knows about senders and topics.

@@ -1,0 +1,18 @@
+//! `recordings:` what `causeway record` may take.
+
+use super::section::section;
+use super::units::Size;
+
+section! {
+    /// Recordings of what plugins are asked and answer, in `<data_dir>/recordings/`. They hold payloads.
+    RecordingsConfig {
+        /// Inputs of one recording.
+        max_messages: u64 = 100_000 => restart, in 1..=100_000_000, hit "causeway_recordings_ended_total";
+        /// Bytes of one recording.
+        max_bytes: Size = Size::mib(64) => restart, in Size::kib(64)..=Size::gib(64), hit "causeway_recordings_ended_total";
+        /// Bytes that wait in memory for a slow disk; a recording that has more ends there, its binding goes on.
+        queue_bytes: Size = Size::mib(8) => restart, in Size::kib(64)..=Size::gib(1), hit "causeway_recordings_ended_total";
+        /// Recordings that are kept; another one begins only when one is removed.
+        keep: usize = 16 => restart, in 1..=1_000, hit "causeway_recordings_refused_total";
+    }
+}
