@@ -8,6 +8,7 @@ pub mod certs;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod crash;
 pub mod devices;
 pub mod dispatch;
 pub(crate) mod http;

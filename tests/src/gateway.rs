@@ -118,6 +118,11 @@ impl Setup {
         self
     }
 
+    /// The next process does not see this variable.
+    pub fn forget_environment(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
     /// A panic that the gateway must survive is part of the test.
     #[must_use]
     pub fn allow_panics(mut self) -> Self {

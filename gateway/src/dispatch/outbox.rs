@@ -16,6 +16,9 @@ use crate::store::outbox::{self, Pending};
 /// Publications that are read at once.
 const BATCH: usize = 256;
 
+/// The user property that says which publication it is.
+const ID: &str = "causeway-id";
+
 /// Time after which publications that were not taken are tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -62,11 +65,13 @@ impl Sender {
     async fn send_batch(&self, pending: Vec<Pending>) -> bool {
         let (count, mut sent, mut upto) = (pending.len(), Vec::with_capacity(pending.len()), None);
         for Pending { id, message } in pending {
-            let Ok(message) = Message::decode(&message.into()) else {
+            let Ok(mut message) = Message::decode(&message.into()) else {
                 tracing::error!(id, "a publication in the outbox is not readable and is given up");
                 sent.push(id);
                 continue;
             };
+            // It stays the same when the publication has to be sent again, so that its receivers can tell.
+            message.properties.user.push((ID.into(), format!("{}/{id}", self.parts.gateway).into()));
             match (self.publish)(&message) {
                 Ok(position) => {
                     upto = upto.max(position);
@@ -78,6 +83,7 @@ impl Sender {
         if !self.on_disk(upto).await {
             return false;
         }
+        crate::crash::point("sent", "");
         let all = sent.len() == count;
         self.parts.metrics.published.inc_by(sent.len() as u64);
         match self.parts.store.write(move |tx| outbox::delete(tx, &sent)).await {

@@ -342,19 +342,10 @@ async fn a_plugin_whose_import_was_not_granted_does_not_start() {
     assert!(matches!(found.as_slice(), [(_, Problem::Grant(_))]), "`check` finds it, too");
 }
 
-/// One publication for each call: topic `out/x`, payload `hi`, QoS 1.
-const PUBLISHES: &str = "
-    (i64.store (i32.const 70000) (i64.const 0x782f74756f)) (i32.store (i32.const 70016) (i32.const 0x6968))
-    (i32.store (i32.const 69632) (i32.const 1))
-    (i32.store (i32.const 69636) (i32.const 70000)) (i32.store (i32.const 69640) (i32.const 5))
-    (i32.store (i32.const 69644) (i32.const 70016)) (i32.store (i32.const 69648) (i32.const 2))
-    (i32.store8 (i32.const 69652) (i32.const 1))
-    (call $outcome (i32.const 0) (i32.const 69632) (i32.const 1))";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publication_that_no_policy_permits_makes_its_input_a_dead_letter() {
     let ground = Ground::new().await;
-    let _dispatch = ground.start(calling(ground.plugin("publishes.wasm", PUBLISHES))).await;
+    let _dispatch = ground.start(calling(ground.plugin("publishes.wasm", guest::PUBLISHES))).await;
     let last = ground.append(&message("d1", "x")).await;
     ground.committed("telemetry/0", last).await;
     let letters = ground.letters().await;
@@ -367,7 +358,7 @@ async fn a_publication_that_no_policy_permits_makes_its_input_a_dead_letter() {
 async fn a_permitted_publication_leaves_through_the_outbox() {
     let permit = r#"@id("test") permit (principal is Plugin, action == Action::"publish", resource);"#;
     let ground = Ground::with_policy(permit).await;
-    let _dispatch = ground.start(calling(ground.plugin("publishes.wasm", PUBLISHES))).await;
+    let _dispatch = ground.start(calling(ground.plugin("publishes.wasm", guest::PUBLISHES))).await;
     ground.append(&message("d1", "x")).await;
     until("published", async || !ground.published.lock().unwrap().is_empty()).await;
     let published = ground.published.lock().unwrap()[0].clone();
@@ -383,7 +374,7 @@ async fn a_permitted_publication_leaves_through_the_outbox() {
 async fn a_publication_that_feeds_its_own_binding_ends_after_a_few_rounds() {
     let permit = r#"@id("test") permit (principal is Plugin, action == Action::"publish", resource);"#;
     let ground = Ground::with_policy(permit).await;
-    let _dispatch = ground.start(calling(ground.plugin("publishes.wasm", PUBLISHES))).await;
+    let _dispatch = ground.start(calling(ground.plugin("publishes.wasm", guest::PUBLISHES))).await;
     let tired = Message { client: "plugin/8/telemetry".into(), sender: "".into(), ..message("", "x") };
     let last = ground.append(&tired).await;
     ground.committed("telemetry/0", last).await;
@@ -429,7 +420,7 @@ async fn other_partitions_lose_nothing_and_repeat_nothing() {
 async fn another_key_loses_nothing_and_repeats_nothing() {
     let permit = r#"@id("test") permit (principal is Plugin, action == Action::"publish", resource);"#;
     let ground = Ground::with_policy(permit).await;
-    let by_sender = BindingConfig { partitions: 2, ..calling(ground.plugin("publishes.wasm", PUBLISHES)) };
+    let by_sender = BindingConfig { partitions: 2, ..calling(ground.plugin("publishes.wasm", guest::PUBLISHES)) };
     let filters = vec!["dt/cvra/{vehicle}/cardata".to_owned()];
     let by_vehicle = BindingConfig { key: Some("vehicle".to_owned()), filters, partitions: 3, ..by_sender.clone() };
     let of = |sender: &str, vehicle: &str| Message {

@@ -271,9 +271,17 @@ impl Running {
             return;
         }
         let pending = Arc::new(std::mem::take(&mut self.pending));
+        let name = &self.worker.binding.config.name;
+        let point = |point| {
+            if pending.handled > 0 {
+                crate::crash::point(point, name)
+            }
+        };
+        point("handled");
         if !self.write(&pending) {
             return;
         }
+        point("committed");
         self.count(&pending);
         if let (Some(cursor), Some(position)) = (&self.cursor, pending.position)
             && self.worker.parts.store.sync_blocking().is_ok()

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use causeway_core::record::{Record, SegmentHeader, frame_len};
 
-use super::Position;
 use super::recover::{random_epoch, segment_name};
 use super::segment::{Mark, RECORDS, Segment};
 use super::shared::{Pending, Shared, Stall};
+use super::{Kind, Position};
 use super::{keeper, locked};
 
 /// How long the writer waits before it tries again after an error of the disk.
@@ -107,12 +107,21 @@ impl Writer {
         let offset = segment.end();
         let started = Instant::now();
         let batch = self.encode(&segment, offset);
+        let published = self.waiting.iter().take(batch.records).any(|pending| pending.kind == Kind::Publish);
+        let point = |name| {
+            if published {
+                crate::crash::point(name, "")
+            }
+        };
+        point("received");
         segment.file.write_at(&self.buffer, offset).map_err(|cause| WriteError {
             // A full disk refuses the write as a whole or in part; writing the same bytes again is in order.
             spoilt: !is_full(&cause),
             cause,
         })?;
+        point("written");
         segment.file.sync().map_err(|cause| WriteError { cause, spoilt: true })?;
+        point("synced");
         self.publish(&segment, offset, &batch, started);
         Ok(())
     }

@@ -84,3 +84,13 @@ pub(crate) fn encode(wat: &str) -> Vec<u8> {
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the world fits");
     ComponentEncoder::default().module(&module).expect("a module").encode().expect("a component")
 }
+
+/// One publication for each call: topic `out/x`, payload `hi`, QoS 1.
+#[allow(dead_code, reason = "not every test that includes this file publishes")]
+pub(crate) const PUBLISHES: &str = "
+    (i64.store (i32.const 70000) (i64.const 0x782f74756f)) (i32.store (i32.const 70016) (i32.const 0x6968))
+    (i32.store (i32.const 69632) (i32.const 1))
+    (i32.store (i32.const 69636) (i32.const 70000)) (i32.store (i32.const 69640) (i32.const 5))
+    (i32.store (i32.const 69644) (i32.const 70016)) (i32.store (i32.const 69648) (i32.const 2))
+    (i32.store8 (i32.const 69652) (i32.const 1))
+    (call $outcome (i32.const 0) (i32.const 69632) (i32.const 1))";
