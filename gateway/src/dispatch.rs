@@ -18,6 +18,7 @@ mod orders;
 mod outbox;
 mod permissions;
 mod places;
+mod reads;
 mod worker;
 
 #[cfg(test)]

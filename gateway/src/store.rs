@@ -23,13 +23,14 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fs, io};
 
 use rusqlite::{Connection, Transaction};
 use thiserror::Error;
 
 pub use metrics::StoreMetrics;
-pub use readers::ReadError;
+pub use readers::{ReadError, Reader};
 pub use writer::WriteError;
 
 use crate::config::StorageConfig;
@@ -220,6 +221,11 @@ impl Store {
         E: From<rusqlite::Error>,
     {
         self.parts.readers.read_blocking(work)
+    }
+
+    /// A connection for the reads of one thread, which waits at most `patience` for a lock that another process holds.
+    pub fn reader(&self, patience: Duration) -> rusqlite::Result<Reader> {
+        Reader::open(&self.parts.path, patience, self.parts.metrics.clone())
     }
 
     /// Bytes of the store's files on the disk.

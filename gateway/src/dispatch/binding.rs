@@ -165,6 +165,10 @@ impl Binding {
         }
     }
 
+    pub(super) fn max_skew_ms(&self) -> u64 {
+        u64::try_from(self.config.max_skew.as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn set_state(&self, state: State) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }

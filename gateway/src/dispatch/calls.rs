@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use causeway_host::{Effect, Failure, Outcome};
 
-use super::binding::{Counts, Shared};
+use super::binding::{Counts, Shared, State};
+use super::commit::Pending;
 use super::health::Health;
 use super::intake::Input;
 use super::open::cannot_start;
+use super::reads::Reads;
 use crate::telemetry::{Asked, Guest, GuestError, World};
 
 /// Pauses before an input that the plugin calls unavailable is asked again: they double from the first to the longest.
@@ -58,42 +60,94 @@ pub(super) enum Unanswered {
 /// Waits; `false` when the gateway stops meanwhile.
 pub(super) type Wait<'w> = &'w dyn Fn(Duration) -> bool;
 
+/// What calls are made in.
+struct Context<'c> {
+    /// What earlier calls achieved and is not yet committed.
+    pending: &'c mut Pending,
+    wait: Wait<'c>,
+}
+
+type Answer = Result<Vec<Outcome>, GuestError>;
+
 /// Calls a plugin for one partition.
 pub(super) struct Caller {
     pub(super) binding: Shared,
     pub(super) guest: Guest,
+    pub(super) reads: Reads,
     pub(super) world: World,
     pub(super) health: Health,
 }
 
 impl Caller {
-    /// Asks about the inputs of one call.
-    pub(super) fn call(&mut self, inputs: &[Input], wait: Wait<'_>) -> Result<Vec<Verdict>, Unanswered> {
-        match self.ask(inputs)? {
-            Some(outcomes) => self.settle(inputs, outcomes, wait),
-            None => inputs.iter().map(|input| self.call_again(input, wait)).collect(),
+    /// Asks about the inputs of one call, which sees what is `pending`.
+    pub(super) fn call(
+        &mut self,
+        inputs: &[Input],
+        pending: &mut Pending,
+        wait: Wait<'_>,
+    ) -> Result<Vec<Verdict>, Unanswered> {
+        self.reads.forget();
+        let context = &mut Context { pending, wait };
+        match self.ask(inputs, context)? {
+            Some(outcomes) => self.settle(inputs, outcomes, context),
+            None => inputs.iter().map(|input| self.call_again(input, context)).collect(),
         }
     }
 
     /// Asks about one input of a batch that trapped.
-    fn call_again(&mut self, input: &Input, wait: Wait<'_>) -> Result<Verdict, Unanswered> {
+    fn call_again(&mut self, input: &Input, context: &mut Context<'_>) -> Result<Verdict, Unanswered> {
         let inputs = std::slice::from_ref(input);
-        match self.ask(inputs)? {
-            Some(outcomes) => Ok(self.settle(inputs, outcomes, wait)?.pop().unwrap_or_else(no_outcome)),
+        match self.ask(inputs, context)? {
+            Some(outcomes) => Ok(self.settle(inputs, outcomes, context)?.pop().unwrap_or_else(no_outcome)),
             None => Ok(Verdict::Dead(Reason::new("trap", self.health.last_trap()))),
         }
     }
 
-    /// Makes one call; none means that it trapped.
-    fn ask(&mut self, inputs: &[Input]) -> Result<Option<Vec<Outcome>>, Unanswered> {
+    /// Makes one call; none means that it trapped. A call whose reads the store did not answer counts for nothing: it is
+    /// made again, for as long as it takes, because the message is not to blame.
+    fn ask(&mut self, inputs: &[Input], context: &mut Context<'_>) -> Result<Option<Vec<Outcome>>, Unanswered> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let started = Instant::now();
+            let (answer, failed) = self.route(inputs, context);
+            let Some(error) = failed else {
+                if pause > FIRST_PAUSE {
+                    self.binding.set_state(State::Running);
+                }
+                return self.judge(inputs, started, answer);
+            };
+            if pause == FIRST_PAUSE {
+                tracing::error!(binding = self.binding.config.name, %error, "the store does not answer a plugin; it is asked again");
+                self.binding.set_state(State::Stuck(error.to_string()));
+            }
+            if !(context.wait)(pause) {
+                return Err(Unanswered::Stopped);
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn route(&mut self, inputs: &[Input], context: &mut Context<'_>) -> (Answer, Option<rusqlite::Error>) {
         let topics = &self.binding.topics;
         let asked = inputs.iter().map(|Input { message, key, .. }| {
             let variables = topics.variables(&message.topic);
             Asked { message, variables, key }
         });
         let asked: Vec<_> = asked.collect();
-        let started = Instant::now();
+        self.reads.begin(inputs, std::mem::take(context.pending));
         let answer = self.guest.route(&asked, &self.world);
+        let outcomes = answer.as_ref().map_or(&[][..], Vec::as_slice);
+        let (pending, failed) = self.reads.end(inputs, outcomes);
+        *context.pending = pending;
+        (answer, failed)
+    }
+
+    fn judge(
+        &mut self,
+        inputs: &[Input],
+        started: Instant,
+        answer: Answer,
+    ) -> Result<Option<Vec<Outcome>>, Unanswered> {
         self.binding.metrics.call_seconds.observe(started.elapsed().as_secs_f64());
         Counts::add(&self.binding.counts.calls, 1);
         match answer {
@@ -121,31 +175,36 @@ impl Caller {
         }
     }
 
-    fn settle(&mut self, inputs: &[Input], outcomes: Vec<Outcome>, wait: Wait<'_>) -> Result<Vec<Verdict>, Unanswered> {
-        inputs.iter().zip(outcomes).map(|(input, outcome)| self.verdict(input, outcome, wait)).collect()
+    fn settle(
+        &mut self,
+        inputs: &[Input],
+        outcomes: Vec<Outcome>,
+        context: &mut Context<'_>,
+    ) -> Result<Vec<Verdict>, Unanswered> {
+        inputs.iter().zip(outcomes).map(|(input, outcome)| self.verdict(input, outcome, context)).collect()
     }
 
-    fn verdict(&mut self, input: &Input, outcome: Outcome, wait: Wait<'_>) -> Result<Verdict, Unanswered> {
+    fn verdict(&mut self, input: &Input, outcome: Outcome, context: &mut Context<'_>) -> Result<Verdict, Unanswered> {
         Ok(match outcome {
             Ok(effects) => Verdict::Effects(effects),
             Err(Failure::Malformed(text)) => Verdict::Dead(Reason::new("malformed", text)),
             Err(Failure::Rejected(text)) => Verdict::Dead(Reason::new("rejected", text)),
-            Err(Failure::Unavailable(text)) => return self.wait_for(input, text, wait),
+            Err(Failure::Unavailable(text)) => return self.wait_for(input, text, context),
         })
     }
 
     /// Asks again about an input that is not available yet. Its partition waits meanwhile, which keeps the order.
-    fn wait_for(&mut self, input: &Input, mut text: String, wait: Wait<'_>) -> Result<Verdict, Unanswered> {
+    fn wait_for(&mut self, input: &Input, mut text: String, context: &mut Context<'_>) -> Result<Verdict, Unanswered> {
         for retry in 0..self.binding.config.retries {
-            if !wait(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(retry)).min(LONGEST_PAUSE)) {
+            if !(context.wait)(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(retry)).min(LONGEST_PAUSE)) {
                 return Err(Unanswered::Stopped);
             }
-            let Some(outcomes) = self.ask(std::slice::from_ref(input))? else {
+            let Some(outcomes) = self.ask(std::slice::from_ref(input), context)? else {
                 return Ok(Verdict::Dead(Reason::new("trap", self.health.last_trap())));
             };
             text = match outcomes.into_iter().next() {
                 Some(Err(Failure::Unavailable(text))) => text,
-                Some(outcome) => return self.verdict(input, outcome, wait),
+                Some(outcome) => return self.verdict(input, outcome, context),
                 None => return Ok(no_outcome()),
             };
         }

@@ -1,8 +1,9 @@
-//! What waits to be committed, and the one transaction that commits it: rows, dead letters, outbox and cursor together.
+//! What waits to be committed, and the one transaction that commits it: rows, state, dead letters, outbox and cursor together.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use bytestring::ByteString;
 use causeway_core::message::{Message, QoS};
 use rusqlite::Transaction;
 
@@ -13,7 +14,7 @@ use crate::config::CommitConfig;
 use crate::journal::Position;
 use crate::store::collections::{self, Row};
 use crate::store::dead_letters::{self, DeadLetter, Retried};
-use crate::store::{cursors, outbox};
+use crate::store::{cursors, outbox, state};
 
 /// How many times more rows one transaction has while the binding lags: dearer for the others, cheaper for each row.
 const LAGGING: usize = 4;
@@ -34,11 +35,16 @@ pub(super) struct Owner {
     pub(super) digest: String,
 }
 
+/// Values that a key remembers by name from now on; none removes one.
+pub(super) type Changes = BTreeMap<String, Option<Vec<u8>>>;
+
 /// Effects that wait to be committed.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     rows: BTreeMap<String, Vec<Row>>,
     pub(super) row_count: usize,
+    state: BTreeMap<ByteString, Changes>,
+    state_count: usize,
     pub(super) letters: Vec<DeadLetter>,
     /// Letters that were sent again: those that took effect, and those that failed once more.
     pub(super) replayed: Vec<i64>,
@@ -60,6 +66,10 @@ impl Pending {
         self.row_count += allowed.rows.len();
         for (collection, row) in allowed.rows {
             self.rows.entry(collection).or_default().push(row);
+        }
+        if !allowed.state.is_empty() {
+            self.state_count += allowed.state.len();
+            self.state.entry(input.key.clone()).or_default().extend(allowed.state);
         }
         for (item, message) in allowed.publications {
             if message.qos == QoS::AtMostOnce {
@@ -99,6 +109,16 @@ impl Pending {
         self.touch();
     }
 
+    /// What a key remembers otherwise than it is stored.
+    pub(super) fn state(&self, key: &ByteString) -> Option<&Changes> {
+        self.state.get(key)
+    }
+
+    /// The rows that wait for a collection, in order.
+    pub(super) fn rows(&self, collection: &str) -> &[Row] {
+        self.rows.get(collection).map_or(&[], Vec::as_slice)
+    }
+
     fn touch(&mut self) {
         self.since.get_or_insert_with(Instant::now);
     }
@@ -122,7 +142,7 @@ impl Pending {
 
     /// Whether it has as many rows as a transaction may.
     pub(super) fn is_full(&self, config: &CommitConfig, lagging: bool) -> bool {
-        self.row_count >= if lagging { config.rows.saturating_mul(LAGGING) } else { config.rows }
+        self.row_count + self.state_count >= if lagging { config.rows.saturating_mul(LAGGING) } else { config.rows }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -134,6 +154,11 @@ impl Pending {
         for (name, rows) in &self.rows {
             if let Some(collection) = owner.collections.get(name) {
                 collections::insert(tx, collection, rows, owner.max_skew_ms)?;
+            }
+        }
+        for (key, changes) in &self.state {
+            for (name, value) in changes {
+                state::set(tx, &owner.binding, key, name, value.as_deref())?;
             }
         }
         for letter in &self.letters {

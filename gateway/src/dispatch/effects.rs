@@ -1,7 +1,7 @@
 //! Which effects of a plugin are allowed: all of one input or none.
 //!
 //! A row needs a policy that lets the plugin write the collection, and a document that fits it. A publication needs a
-//! policy, too, and must not have come round too often.
+//! policy, too, and must not have come round too often. What a key remembers is bounded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,22 +10,29 @@ use causeway_core::message::{Message, QoS};
 use causeway_core::topic::check_topic;
 use causeway_host::{Effect, Publication, Qos};
 
+use super::Parts;
 use super::binding::Binding;
 use super::calls::Reason;
+use super::commit::{Changes, Pending};
 use super::intake::Input;
 use super::permissions::{Denial, Permissions};
+use super::reads::Reads;
 use crate::clock::Clock;
 use crate::config::BindingConfig;
-use crate::policy::{Action, Policies, Resource};
+use crate::policy::{Action, Resource};
 use crate::store::collections::{Collection, Row, Source};
 
 /// The collections that are declared, by name. Who may use them is for policies to say.
 pub(super) type Collections = Arc<HashMap<String, Collection>>;
 
+/// The longest name of a value that a key remembers, in bytes; the contract says so.
+const MAX_NAME: usize = 64;
+
 /// The effects of one input, ready to be committed.
 #[derive(Debug, Default)]
 pub(super) struct Allowed {
     pub(super) rows: Vec<(String, Row)>,
+    pub(super) state: Changes,
     /// With the number of each among the input's effects.
     pub(super) publications: Vec<(u32, Message)>,
 }
@@ -38,17 +45,27 @@ pub(super) struct Gate {
     clock: Clock,
     /// Plugins that one message may pass through: a publication that feeds its own binding ends there.
     max_hops: u32,
+    /// Bytes that a key may remember.
+    max_state: usize,
+    reads: Reads,
 }
 
 impl Gate {
-    pub(super) fn new(binding: &Binding, collections: Collections, policies: Policies, clock: Clock) -> Self {
-        let BindingConfig { name, max_hops, .. } = &binding.config;
-        let permissions = Permissions::new(&binding.config, binding.kind, policies);
-        Self { binding: name.clone(), permissions, collections, clock, max_hops: *max_hops }
+    pub(super) fn new(binding: &Binding, collections: Collections, reads: Reads, parts: &Parts) -> Self {
+        let BindingConfig { name, max_hops, limits, .. } = &binding.config;
+        Self {
+            binding: name.clone(),
+            permissions: Permissions::new(&binding.config, binding.kind, parts.policies.clone()),
+            collections,
+            clock: parts.clock.clone(),
+            max_hops: *max_hops,
+            max_state: limits.state.in_memory(),
+            reads,
+        }
     }
 
     /// The effects of one input, or why none of them is allowed.
-    pub(super) fn allow(&mut self, input: &Input, effects: Vec<Effect>) -> Result<Allowed, Reason> {
+    pub(super) fn allow(&mut self, input: &Input, effects: Vec<Effect>, pending: &Pending) -> Result<Allowed, Reason> {
         let mut allowed = Allowed::default();
         for (item, effect) in (0..).zip(effects) {
             match effect {
@@ -61,12 +78,34 @@ impl Gate {
                     allowed.publications.push((item, message));
                 }
                 Effect::SetState(change) => {
-                    let text = format!("{} may not keep state `{}`", self.binding, change.name);
-                    return Err(Reason::new("denied", text));
+                    self.permissions.ask(Action::Import, Resource::Import("state")).map_err(denied)?;
+                    let name = checked_name(change.name)?;
+                    allowed.state.insert(name, change.value);
                 }
             }
         }
+        if !allowed.state.is_empty() {
+            self.check_state(input, &allowed.state, pending)?;
+        }
         Ok(allowed)
+    }
+
+    /// What is committed, what waits to be, and what is new must have room together.
+    fn check_state(&self, input: &Input, new: &Changes, pending: &Pending) -> Result<(), Reason> {
+        let mut sizes = self.reads.sizes(&input.key);
+        for (name, value) in pending.state(&input.key).into_iter().flatten().chain(new) {
+            match value {
+                Some(value) => sizes.insert(name.clone(), value.len()),
+                None => sizes.remove(name),
+            };
+        }
+        let bytes: usize = sizes.iter().map(|(name, bytes)| name.len() + bytes).sum();
+        if bytes > self.max_state {
+            let most = self.max_state;
+            let text = format!("its key would remember {bytes} bytes, more than the {most} of `limits.state`");
+            return Err(Reason::new("effect", text));
+        }
+        Ok(())
     }
 
     fn row(&mut self, input: &Input, item: u32, row: causeway_host::Row) -> Result<(String, Row), Reason> {
@@ -108,6 +147,13 @@ impl Gate {
             ..Message::default()
         })
     }
+}
+
+fn checked_name(name: String) -> Result<String, Reason> {
+    if (1..=MAX_NAME).contains(&name.len()) {
+        return Ok(name);
+    }
+    Err(Reason::new("effect", format!("the name of a value has 1 to {MAX_NAME} bytes, not {}", name.len())))
 }
 
 fn denied(denial: Arc<Denial>) -> Reason {

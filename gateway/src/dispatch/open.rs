@@ -161,7 +161,7 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
     });
     let collections: Collections = Arc::new(collections.into_iter().map(|c| (c.name().to_owned(), c)).collect());
     let worker = |partition: usize| {
-        Worker::new(Arc::clone(&binding), partition, guest.another(), Arc::clone(&collections), parts.clone())
+        Worker::new(Arc::clone(&binding), partition, &guest, Arc::clone(&collections), parts.clone())
     };
     let workers = (0..usize::from(config.partitions.max(1))).map(worker).collect();
     Ok((binding, workers))

@@ -20,6 +20,7 @@ use super::effects::{Collections, Gate};
 use super::health::Health;
 use super::intake::{Input, Intake, Taken};
 use super::orders::Orders;
+use super::reads::Reads;
 use super::{Parts, Publish};
 use crate::config::Overflow;
 use crate::journal::{Cursor, Durable, Position};
@@ -60,22 +61,30 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(binding: Shared, partition: usize, guest: Guest, collections: Collections, parts: Parts) -> Self {
+    pub(super) fn new(
+        binding: Shared,
+        partition: usize,
+        guest: &Guest,
+        collections: Collections,
+        parts: Parts,
+    ) -> Self {
         let name = &binding.config.name;
         let policies = parts.policies.clone();
-        let gate = Gate::new(&binding, Arc::clone(&collections), policies.clone(), parts.clock.clone());
+        let reads = Reads::new(&binding, Arc::clone(&collections), policies.clone(), parts.store.clone());
+        let guest = guest.another(reads.answers());
+        let gate = Gate::new(&binding, Arc::clone(&collections), reads.clone(), &parts);
         let owner = Owner {
             binding: name.clone(),
             cursor: binding.cursors.get(partition).map(|cursor| cursor.name().to_owned()),
             collections,
-            max_skew_ms: u64::try_from(binding.config.max_skew.as_millis()).unwrap_or(u64::MAX),
+            max_skew_ms: binding.max_skew_ms(),
             commit: binding.config.commit.clone(),
             digest: guest.digest().to_string(),
         };
         let world = World { devices: parts.devices.clone(), policies };
         let health = Health::new(binding.config.traps.clone(), Instant::now());
-        let caller = Caller { binding: Arc::clone(&binding), guest, world, health };
-        let bounds = Bounds::new(&binding.config.batch, false);
+        let bounds = Bounds::new(&binding.config.batch, guest.reads());
+        let caller = Caller { binding: Arc::clone(&binding), guest, reads, world, health };
         Self { binding, partition, caller, bounds, gate, owner: Arc::new(owner), parts }
     }
 
@@ -199,12 +208,12 @@ impl Running {
     fn call(&mut self, inputs: &[Input]) -> Result<Vec<Verdict>, Unanswered> {
         let (runtime, stopping) = (&self.runtime, &self.signals.stopping);
         let wait = |pause| runtime.block_on(async { tokio::time::timeout(pause, stopping.cancelled()).await.is_err() });
-        self.worker.caller.call(inputs, &wait)
+        self.worker.caller.call(inputs, &mut self.pending, &wait)
     }
 
     fn settle(&mut self, input: &Input, verdict: Verdict) {
         let allowed = match verdict {
-            Verdict::Effects(effects) => self.worker.gate.allow(input, effects),
+            Verdict::Effects(effects) => self.worker.gate.allow(input, effects, &self.pending),
             Verdict::Dead(reason) => Err(reason),
         };
         match allowed {

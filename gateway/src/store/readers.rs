@@ -53,6 +53,48 @@ impl Drop for Lease {
     }
 }
 
+/// A connection that belongs to one thread. What is read up to [`Reader::end`] is one state of the store.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    reading: bool,
+    metrics: StoreMetrics,
+}
+
+impl Reader {
+    pub(super) fn open(path: &Path, patience: Duration, metrics: StoreMetrics) -> rusqlite::Result<Self> {
+        let connection = connection::reader(path).map_err(|error| match error {
+            OpenError::Sqlite(error) => error,
+            _ => rusqlite::Error::InvalidPath(path.to_owned()),
+        })?;
+        connection.busy_timeout(patience)?;
+        Ok(Self { connection, reading: false, metrics })
+    }
+
+    /// Reads; the first read decides which state of the store this and the following ones see.
+    pub fn read<T, E>(&mut self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<rusqlite::Error>,
+    {
+        let started = Instant::now();
+        if !self.reading {
+            self.connection.execute_batch("begin")?;
+            self.reading = true;
+        }
+        let result = work(&self.connection);
+        self.metrics.read_seconds.observe(started.elapsed().as_secs_f64());
+        result
+    }
+
+    /// The next read sees the store as it is then.
+    pub fn end(&mut self) {
+        // It fails only when SQLite has ended the transaction itself.
+        if std::mem::take(&mut self.reading) {
+            let _ = self.connection.execute_batch("rollback");
+        }
+    }
+}
+
 impl Readers {
     pub(super) fn open(path: &Path, config: &StorageConfig, metrics: StoreMetrics) -> Result<Self, OpenError> {
         let idle = (0..config.readers).map(|_| connection::reader(path)).collect::<Result<Vec<_>, _>>()?;

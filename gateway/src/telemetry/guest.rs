@@ -1,5 +1,6 @@
 //! A telemetry plugin with everything that it takes to call it: the instance, how to replace it, and the batch.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -15,6 +16,9 @@ use thiserror::Error;
 use crate::devices::{Device, Devices};
 use crate::policy::Policies;
 use crate::recording::Tap;
+
+/// The imports that read.
+const READS: [&str; 2] = ["causeway:plugin/state@", "causeway:plugin/records@"];
 
 /// Why no call was made.
 #[derive(Debug, Error)]
@@ -55,7 +59,7 @@ impl causeway_host::Log for Log {
     }
 }
 
-/// The reads of a plugin that was granted no collection and keeps no state.
+/// The reads of a plugin that is only tried.
 #[derive(Debug)]
 struct Nothing;
 
@@ -67,7 +71,34 @@ impl State for Nothing {
 
 impl Records for Nothing {
     fn get(&mut self, _: u32, collection: &str, _: &[&str]) -> Result<Option<String>, ReadError> {
-        Err(ReadError::Denied(format!("no binding is granted to read collection `{collection}`")))
+        Err(ReadError::Denied(format!("there is no collection `{collection}` yet")))
+    }
+}
+
+/// What answers the reads of one instance.
+pub type Answering = (Box<dyn State>, Box<dyn Records>);
+
+/// Makes what answers the reads of an instance.
+#[derive(Clone)]
+pub struct Answers(Arc<dyn Fn() -> Answering + Send + Sync>);
+
+impl Answers {
+    /// Answers that `make` makes for each instance.
+    #[must_use]
+    pub fn new(make: impl Fn() -> Answering + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self::new(|| (Box::new(Nothing), Box::new(Nothing)))
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Answers").finish_non_exhaustive()
     }
 }
 
@@ -79,11 +110,13 @@ pub struct Guest {
     limits: Limits,
     log: Log,
     tap: Tap,
+    reads: bool,
+    answers: Answers,
     instance: Option<TelemetryInstance>,
 }
 
 impl Guest {
-    /// Checks that the component is a telemetry plugin.
+    /// Checks that the component is a telemetry plugin. It reads nothing before it is [another](Self::another)'s.
     ///
     /// # Errors
     /// It is none, or imports what it is not offered.
@@ -95,7 +128,9 @@ impl Guest {
         log: Log,
     ) -> Result<Self, LoadError> {
         let plugin = TelemetryPlugin::new(engine, component)?;
-        Ok(Self { plugin, setup: Arc::new(setup), limits, log, tap: Tap::default(), instance: None })
+        let reads = component.imports().iter().any(|import| READS.iter().any(|reads| import.starts_with(reads)));
+        let (setup, tap, answers) = (Arc::new(setup), Tap::default(), Answers::default());
+        Ok(Self { plugin, setup, limits, log, tap, reads, answers, instance: None })
     }
 
     /// Lets what the plugin is asked and answers be recorded, from its next instance on.
@@ -104,11 +139,18 @@ impl Guest {
         self.instance = None;
     }
 
-    /// The same plugin for another thread.
+    /// The same plugin for another thread, with what answers its reads there.
     #[must_use]
-    pub fn another(&self) -> Self {
+    pub fn another(&self, answers: Answers) -> Self {
         let (plugin, setup, log) = (self.plugin.clone(), Arc::clone(&self.setup), self.log.clone());
-        Self { plugin, setup, limits: self.limits.clone(), log, tap: self.tap.another(), instance: None }
+        let (limits, tap) = (self.limits.clone(), self.tap.another());
+        Self { plugin, setup, limits, log, tap, reads: self.reads, answers, instance: None }
+    }
+
+    /// Whether it can read what earlier calls wrote.
+    #[must_use]
+    pub const fn reads(&self) -> bool {
+        self.reads
     }
 
     /// The digest of the plugin.
@@ -150,7 +192,8 @@ impl Guest {
             Some(instance) => Ok(instance),
             None => {
                 let log = Box::new(self.log.clone());
-                let imports = Imports { log, state: Box::new(Nothing), records: Box::new(Nothing) };
+                let (state, records) = (self.answers.0)();
+                let imports = Imports { log, state, records };
                 self.plugin.start(&self.setup, &self.limits, self.tap.imports(imports))
             }
         }
