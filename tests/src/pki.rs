@@ -12,6 +12,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub mod forged;
+
 /// An authority and the folder with its files.
 pub struct Pki {
     dir: PathBuf,
@@ -57,6 +59,12 @@ impl Pki {
         Identity { name: name.into(), certificate, key, client }
     }
 
+    /// The authority itself.
+    #[must_use]
+    pub fn authority(&self) -> &forged::Authority {
+        &self.authority
+    }
+
     /// The authority's certificate.
     #[must_use]
     pub fn authority_file(&self) -> PathBuf {
@@ -100,24 +108,30 @@ pub fn leaf(name: &str, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
     params
 }
 
-fn named(name: &str) -> DistinguishedName {
+/// A name that is a common name alone.
+#[must_use]
+pub fn named(name: &str) -> DistinguishedName {
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::CommonName, name);
     distinguished
 }
 
-/// How a device verifies the gateway and, with `own`, proves itself.
-#[must_use]
-pub fn client(authority: &Path, own: Option<(&Path, &Path)>) -> Arc<rustls::ClientConfig> {
+fn roots(authority: &Path) -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(authority).unwrap() {
         roots.add(certificate.unwrap()).unwrap();
     }
+    roots
+}
+
+/// How a device verifies the gateway and, with `own`, proves itself.
+#[must_use]
+pub fn client(authority: &Path, own: Option<(&Path, &Path)>) -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots);
+        .with_root_certificates(roots(authority));
     Arc::new(match own {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {

@@ -5,8 +5,9 @@ use causeway_tests::wire::Wire;
 use causeway_tests::{Connect, Device, Identity, Publish, Setup, Version, peers, pki};
 use rustix::process::Signal;
 use serde_json::json;
-use std::path::Path;
 use std::time::{Duration, Instant};
+
+mod bad;
 
 /// Runs `causeway certs` in the folder `pki-tool` of a setup.
 fn certs(setup: &Setup, arguments: &[&str]) {
@@ -154,33 +155,4 @@ async fn a_session_ends_with_its_certificate() {
     let late = time::OffsetDateTime::now_utc() - params.not_after;
     assert!(late.whole_seconds() < 5, "{late}");
     assert!(!is_served(gateway.setup(), &short).await);
-}
-
-#[tokio::test]
-async fn devices_without_a_good_certificate_are_refused_in_the_handshake() {
-    let gateway = setup().start().await;
-    let pki = gateway.setup().pki();
-    let now = time::OffsetDateTime::now_utc();
-    let leaf = |change: &dyn Fn(&mut rcgen::CertificateParams)| {
-        let mut params = pki::leaf("bad", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
-        change(&mut params);
-        params
-    };
-    let expired = leaf(&|params| params.not_after = now - time::Duration::hours(1));
-    let early = leaf(&|params| params.not_before = now + time::Duration::hours(1));
-    let server = pki::leaf("bad", rcgen::ExtendedKeyUsagePurpose::ServerAuth);
-    let nameless = leaf(&|params| params.distinguished_name = rcgen::DistinguishedName::new());
-    for (what, params) in [("expired", expired), ("early", early), ("server", server), ("nameless", nameless)] {
-        assert!(!is_served(gateway.setup(), &pki.device_with(what, &params)).await, "{what}");
-    }
-    let foreign_folder = gateway.setup().path("foreign");
-    let foreign = causeway_tests::Pki::create(&foreign_folder, gateway.address(0).ip()).device("bad");
-    let none = pki::client(&pki.authority_file(), None);
-    let stranger = pki::client(&pki.authority_file(), Some((&foreign.certificate, &foreign.key)));
-    for (what, client) in [("none", none), ("foreign authority", stranger)] {
-        let nowhere = Path::new("").to_path_buf();
-        let bad = Identity { name: "bad".into(), certificate: nowhere.clone(), key: nowhere, client };
-        assert!(!is_served(gateway.setup(), &bad).await, "{what}");
-    }
-    gateway.assert_well().await;
 }

@@ -110,10 +110,6 @@ pub(in crate::mqtt) fn ca(name: &str, constraints: BasicConstraints) -> Ca {
     CertifiedIssuer::self_signed(ca_params(name, constraints), KeyPair::generate().unwrap()).unwrap()
 }
 
-pub(in crate::mqtt) fn intermediate(params: CertificateParams, parent: &Ca) -> Ca {
-    CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), parent).unwrap()
-}
-
 /// An ordinary device's certificate.
 pub(in crate::mqtt) fn leaf(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
