@@ -7,6 +7,7 @@ mod audit;
 mod certs;
 mod check;
 mod client;
+mod compile;
 mod config;
 mod deadletters;
 mod demo;
@@ -83,6 +84,9 @@ enum Noun {
     Audit(audit::Audit),
     /// Have certificates and policies read again, as by SIGHUP.
     Reload(reload::Reload),
+    /// Compile a component for the gateway that has started this.
+    #[command(name = crate::plugins::COMPILE, hide = true)]
+    Compile(compile::Compile),
 }
 
 /// Reads the arguments, does what they say and returns how it went.
@@ -108,6 +112,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Noun::DeadLetters(letters) => letters.run(&mut output),
         Noun::Audit(audit) => audit.run(&mut output),
         Noun::Reload(reload) => reload.run(&mut output),
+        Noun::Compile(compile) => return compile.run(),
     };
     exit::report(done.and_then(|()| output.finish()), cli.everywhere.output)
 }

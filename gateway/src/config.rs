@@ -14,6 +14,7 @@ mod locate;
 mod log;
 mod metrics;
 mod mqtt;
+mod plugins;
 mod policies;
 mod problem;
 mod recordings;
@@ -40,6 +41,7 @@ pub use self::listeners::{CLIENT_ID, IdentitySource, ListenerConfig, OnDenied, P
 pub use self::log::{LogConfig, LogFormat, LogLevel};
 pub use self::metrics::MetricsConfig;
 pub use self::mqtt::MqttConfig;
+pub use self::plugins::PluginsConfig;
 pub use self::policies::PoliciesConfig;
 pub use self::problem::Problem;
 pub use self::recordings::RecordingsConfig;
@@ -80,6 +82,8 @@ section! {
         devices: DevicesConfig = DevicesConfig::default() => restart;
         /// Which plugin handles which messages.
         bindings: Vec<BindingConfig> = Vec::new() => restart;
+        /// What holds for all plugins.
+        plugins: PluginsConfig = PluginsConfig::default() => restart;
         /// What may be recorded of plugins.
         recordings: RecordingsConfig = RecordingsConfig::default() => restart;
         /// How operators reach the gateway.

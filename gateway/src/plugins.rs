@@ -7,8 +7,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use causeway_host::{CacheError, CompileCache, Component, Engine, EngineConfig, EngineError};
+use causeway_host::{
+    CacheError, ChildCompiler, CompileCache, Compiler, Component, Engine, EngineConfig, EngineError, LoadLimit,
+};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
 use thiserror::Error;
+
+use crate::config::PluginsConfig;
+
+/// The command of this program that compiles a component for a gateway.
+pub const COMPILE: &str = "compile-plugin";
 
 const BUILTIN: &str = "builtin:";
 const FILE: &str = "file://";
@@ -50,9 +61,73 @@ pub enum LoadError {
         /// What the system says.
         source: io::Error,
     },
+    /// It is larger than it may be, or takes more to compile than it may have.
+    #[error("{error}; `plugins.{key}` says how much")]
+    Limit {
+        /// Which, and how much it may have.
+        error: causeway_host::LoadError,
+        /// The key of the configuration.
+        key: &'static str,
+    },
     /// The bytes are no plugin.
     #[error(transparent)]
-    Component(#[from] causeway_host::LoadError),
+    Component(causeway_host::LoadError),
+}
+
+impl From<causeway_host::LoadError> for LoadError {
+    fn from(error: causeway_host::LoadError) -> Self {
+        let key = match error.limit() {
+            Some(LoadLimit::Size) => "max_component",
+            Some(LoadLimit::Memory) => "compile_memory",
+            Some(LoadLimit::Cpu | LoadLimit::Time) => "compile_time",
+            None => return Self::Component(error),
+        };
+        Self::Limit { error, key }
+    }
+}
+
+/// The engine that the configuration asks for, with a compiler in a child of this program.
+#[must_use]
+pub fn engine(config: &PluginsConfig) -> EngineConfig {
+    let child = ChildCompiler {
+        program: program(),
+        command: COMPILE,
+        memory_bytes: config.compile_memory.0,
+        time: config.compile_time,
+    };
+    EngineConfig {
+        tick: config.tick,
+        max_component_bytes: config.max_component.in_memory(),
+        max_stack_bytes: config.max_stack.in_memory(),
+        compiler: Compiler::Child(child),
+    }
+}
+
+/// This program as it was started: an update may have replaced its file since.
+fn program() -> PathBuf {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { running } else { std::env::current_exe().unwrap_or(running) }
+}
+
+/// What could not be loaded, by the bound that it broke; clones share the count.
+#[derive(Clone, Debug, Default)]
+pub struct PluginsMetrics {
+    refused: Family<Because, Counter>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Because {
+    limit: &'static str,
+}
+
+impl PluginsMetrics {
+    /// Registers the counters.
+    pub fn new(registry: &mut Registry) -> Self {
+        let new = Self::default();
+        let help = "Plugins that were not loaded, by the limit that they broke";
+        registry.register("causeway_plugins_refused", help, new.refused.clone());
+        new
+    }
 }
 
 /// Loads plugins; clones share the engine.
@@ -60,6 +135,7 @@ pub enum LoadError {
 pub struct Plugins {
     engine: Arc<Engine>,
     cache: Option<CompileCache>,
+    metrics: PluginsMetrics,
 }
 
 impl Plugins {
@@ -67,17 +143,17 @@ impl Plugins {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
+    pub fn open(data_dir: &Path, engine: EngineConfig, metrics: PluginsMetrics) -> Result<Self, OpenError> {
         let cache = CompileCache::open(&data_dir.join(COMPILED))?;
-        Ok(Self { cache: Some(cache), ..Self::without_cache()? })
+        Ok(Self { cache: Some(cache), metrics, ..Self::without_cache(engine)? })
     }
 
     /// Starts the engine; everything is compiled anew and nothing is kept.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn without_cache() -> Result<Self, EngineError> {
-        Ok(Self { engine: Arc::new(Engine::start(EngineConfig::default())?), cache: None })
+    pub fn without_cache(engine: EngineConfig) -> Result<Self, EngineError> {
+        Ok(Self { engine: Arc::new(Engine::start(engine)?), cache: None, metrics: PluginsMetrics::default() })
     }
 
     /// The engine that runs what was loaded.
@@ -108,6 +184,10 @@ impl Plugins {
 
     fn compile(&self, bytes: &[u8]) -> Result<Component, causeway_host::LoadError> {
         let warn = |error: &CacheError| tracing::warn!(%error, "the compile cache did not help");
-        Component::load(&self.engine, bytes, self.cache.as_ref(), warn)
+        Component::load(&self.engine, bytes, self.cache.as_ref(), warn).inspect_err(|error| {
+            if let Some(limit) = error.limit() {
+                self.metrics.refused.get_or_create(&Because { limit: limit.as_str() }).inc();
+            }
+        })
     }
 }

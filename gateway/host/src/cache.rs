@@ -14,6 +14,7 @@ use ring::digest::{Context, SHA256};
 use thiserror::Error;
 use wasmtime::component::Component;
 
+use crate::compile::CompileError;
 use crate::component::Digest;
 use crate::engine::Engine;
 
@@ -61,18 +62,23 @@ impl CompileCache {
         digest: &Digest,
         bytes: &[u8],
         warn: impl Fn(&CacheError),
-    ) -> wasmtime::Result<Component> {
+    ) -> Result<Component, CompileError> {
         let path = self.path(engine, digest);
         match self.read(engine, &path) {
             Ok(Some(component)) => return Ok(component),
             Ok(None) => {}
             Err(error) => warn(&error),
         }
-        let code = engine.inner.precompile_component(bytes)?;
+        let code = engine.config().compiler.compile(engine, bytes)?;
         if let Err(source) = self.keep(&path, &code) {
             warn(&CacheError::Disk { path, source });
         }
         map(engine, &code)
+    }
+
+    /// Compiles without keeping anything.
+    pub(crate) fn pass_by(engine: &Engine, bytes: &[u8]) -> Result<Component, CompileError> {
+        map(engine, &engine.config().compiler.compile(engine, bytes)?)
     }
 
     /// The name of an entry says everything that its content depends on.
@@ -111,10 +117,12 @@ impl CompileCache {
 
 /// Maps native code into the process.
 #[expect(unsafe_code, reason = "native code is only as safe as where it comes from; see below")]
-fn map(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `code` was compiled by this process just now, or read from the gateway's own folder (mode 0700) and found
-    // equal to what an earlier compilation recorded there. The bytes that were hashed are the bytes that are mapped.
-    unsafe { Component::deserialize(&engine.inner, code) }
+fn map(engine: &Engine, code: &[u8]) -> Result<Component, CompileError> {
+    // SAFETY: `code` was compiled just now by this process or by a child of it that has its program, or it was read from
+    // the gateway's own folder (mode 0700) and found equal to what an earlier compilation recorded there. The bytes that
+    // were hashed are the bytes that are mapped.
+    let mapped = unsafe { Component::deserialize(&engine.inner, code) };
+    mapped.map_err(|error| CompileError::Component(format!("{error:#}")))
 }
 
 /// Replaces a file in one step, and only after its bytes are on the disk.

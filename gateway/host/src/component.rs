@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use thiserror::Error;
 
 use crate::cache::CompileCache;
+use crate::compile::{CompileError, LoadLimit};
 use crate::engine::Engine;
 
 /// The SHA-256 of a component's bytes: the plugin's identity everywhere.
@@ -49,9 +50,9 @@ pub enum LoadError {
         /// The limit.
         most: usize,
     },
-    /// It is not a component, or one that this engine does not run.
-    #[error("not a usable WebAssembly component: {0}")]
-    Compile(String),
+    /// There is no native code of it.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// It imports what plugins of its kind are not offered.
     #[error("the component imports {import}, which a plugin of kind {kind} is not offered")]
     Import {
@@ -68,6 +69,18 @@ pub enum LoadError {
         /// What is missing or differs.
         reason: String,
     },
+}
+
+impl LoadError {
+    /// The bound that it broke, if it is that.
+    #[must_use]
+    pub const fn limit(&self) -> Option<LoadLimit> {
+        match self {
+            Self::TooLarge { .. } => Some(LoadLimit::Size),
+            Self::Compile(CompileError::Limit { limit, .. }) => Some(*limit),
+            _ => None,
+        }
+    }
 }
 
 /// A compiled component, of no kind yet.
@@ -92,16 +105,15 @@ impl Component {
         cache: Option<&CompileCache>,
         warn: impl Fn(&crate::CacheError),
     ) -> Result<Self, LoadError> {
-        let most = engine.max_component_bytes();
+        let most = engine.config().max_component_bytes;
         if bytes.len() > most {
             return Err(LoadError::TooLarge { bytes: bytes.len(), most });
         }
         let digest = Digest::of(bytes);
         let inner = match cache {
             Some(cache) => cache.load(engine, &digest, bytes, warn),
-            None => wasmtime::component::Component::new(&engine.inner, bytes),
-        };
-        let inner = inner.map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            None => CompileCache::pass_by(engine, bytes),
+        }?;
         let imports = inner.component_type().imports(&engine.inner).map(|(name, _)| name.to_owned()).collect();
         Ok(Self { inner, digest, imports })
     }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::compile::Compiler;
+
 /// What holds for all plugins of a process.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -18,11 +20,18 @@ pub struct EngineConfig {
     pub max_component_bytes: usize,
     /// The deepest stack of a guest, in bytes.
     pub max_stack_bytes: usize,
+    /// Where components are compiled.
+    pub compiler: Compiler,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { tick: Duration::from_millis(10), max_component_bytes: 64 << 20, max_stack_bytes: 512 << 10 }
+        Self {
+            tick: Duration::from_millis(10),
+            max_component_bytes: 64 << 20,
+            max_stack_bytes: 512 << 10,
+            compiler: Compiler::InProcess,
+        }
     }
 }
 
@@ -51,7 +60,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn start(config: EngineConfig) -> Result<Self, EngineError> {
-        let inner = wasmtime::Engine::new(&settings(&config)).map_err(|e| EngineError::Settings(e.into()))?;
+        let inner = compiler(&config).map_err(|e| EngineError::Settings(e.into()))?;
         let (stop, stopped) = sync_channel(0);
         let (weak, tick) = (inner.weak(), config.tick.max(Duration::from_millis(1)));
         let ticks = move || {
@@ -65,8 +74,8 @@ impl Engine {
         Ok(Self { inner, config, ticker: Some((stop, thread)) })
     }
 
-    pub(crate) const fn max_component_bytes(&self) -> usize {
-        self.config.max_component_bytes
+    pub(crate) const fn config(&self) -> &EngineConfig {
+        &self.config
     }
 
     /// Ticks after which at least `time` has passed: the current tick is already under way, so one more.
@@ -83,6 +92,11 @@ impl Drop for Engine {
             drop(thread.join());
         }
     }
+}
+
+/// The part of an engine that compiles: no thread, no deadlines.
+pub(crate) fn compiler(config: &EngineConfig) -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&settings(config))
 }
 
 fn settings(config: &EngineConfig) -> wasmtime::Config {

@@ -9,6 +9,8 @@
 
 mod bindings;
 mod cache;
+mod compile;
+mod compile_child;
 mod component;
 mod effect;
 mod engine;
@@ -18,6 +20,8 @@ mod limits;
 mod telemetry;
 
 pub use cache::{CacheError, CompileCache};
+pub use compile::{ChildCompiler, CompileError, Compiler, LoadLimit};
+pub use compile_child::CompileOrder;
 pub use component::{Component, Digest, LoadError};
 pub use effect::{Effect, Failure, Outcome, Publication, Qos, Row, StateChange};
 pub use engine::{Engine, EngineConfig, EngineError};

@@ -33,7 +33,7 @@ use crate::mqtt::sessions::{SessionLimits, Sessions};
 use crate::mqtt::tls::Tls;
 use crate::mqtt::will::Wills;
 use crate::mqtt::{checkpoint, connection, review};
-use crate::plugins::Plugins;
+use crate::plugins::{self, Plugins, PluginsMetrics};
 use crate::policy::{self, Policies};
 use crate::recording::{RecordingMetrics, Recordings};
 use crate::router::{Limits, Router, RouterMetrics};
@@ -229,8 +229,9 @@ async fn open_bindings(
         metrics: DispatchMetrics::new(registry),
     };
     let (bindings, data_dir) = (config.bindings.clone(), config.data_dir.clone());
+    let (engine, metrics) = (plugins::engine(&config.plugins), PluginsMetrics::new(registry));
     let opened = tokio::task::spawn_blocking(move || {
-        let plugins = Plugins::open(&data_dir).map_err(StartError::line)?;
+        let plugins = Plugins::open(&data_dir, engine, metrics).map_err(StartError::line)?;
         Dispatch::open(&bindings, &plugins, parts)
             .map_err(|errors| StartError::Line(errors.into_iter().map(StartError::text).collect::<Vec<_>>().join("\n")))
     });

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::dispatch;
 use crate::mqtt::tls::Tls;
+use crate::plugins;
 use crate::policy::Policies;
 
 #[derive(Debug, Args)]
@@ -70,7 +71,8 @@ impl Found {
     /// Each plugin is compiled, must have been granted what it imports, and is asked about its configuration.
     fn bindings(&mut self, config: &Config, file: &Path, policies: Option<&Policies>) {
         let gateway = config.gateway.id.as_deref().unwrap_or_default();
-        for (binding, problem) in dispatch::check(&config.bindings, gateway, policies) {
+        let engine = plugins::engine(&config.plugins);
+        for (binding, problem) in dispatch::check(&config.bindings, engine, gateway, policies) {
             let (message, remedy) = problem.told();
             self.problems.push(Problem {
                 file: file.to_owned(),

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use causeway_core::selector::SelectorError;
-use causeway_host::{Digest, Limits, Setup};
+use causeway_host::{Digest, EngineConfig, Limits, Setup};
 use rusqlite::Transaction;
 use thiserror::Error;
 
@@ -103,13 +103,14 @@ impl Dispatch {
 /// Without policies, because they have problems of their own, the grants are not checked.
 pub fn check<'b>(
     bindings: &'b [BindingConfig],
+    engine: EngineConfig,
     gateway: &str,
     policies: Option<&Policies>,
 ) -> Vec<(&'b BindingConfig, Problem)> {
     if bindings.is_empty() {
         return Vec::new();
     }
-    let plugins = Plugins::without_cache();
+    let plugins = Plugins::without_cache(engine);
     let try_one = |config: &BindingConfig| match &plugins {
         Ok(plugins) => guest(config, plugins, gateway, log(config, None), policies).map(drop),
         Err(error) => Err(Problem::Engine(error.to_string())),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use causeway_core::message::QoS;
+use causeway_host::EngineConfig;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,7 +20,7 @@ use crate::config::{
 use crate::devices::{Change, DevicesMetrics};
 use crate::guest;
 use crate::journal::{Durable, JournalMetrics, Kind};
-use crate::plugins::Plugins;
+use crate::plugins::{Plugins, PluginsMetrics};
 use crate::recording::RecordingMetrics;
 use crate::store::dead_letters::{self, DeadLetter, Filter};
 use crate::store::{StoreMetrics, cursors, outbox};
@@ -73,7 +74,8 @@ impl Ground {
 
     async fn try_start(&self, bindings: Vec<BindingConfig>) -> Result<Dispatch, Vec<OpenError>> {
         let (home, parts) = (self.home.path().to_owned(), self.parts.clone());
-        let open = move || Dispatch::open(&bindings, &Plugins::open(&home).unwrap(), parts);
+        let plugins = move || Plugins::open(&home, EngineConfig::default(), PluginsMetrics::default()).unwrap();
+        let open = move || Dispatch::open(&bindings, &plugins(), parts);
         let mut dispatch = tokio::task::spawn_blocking(open).await.unwrap()?;
         let published = Arc::clone(&self.published);
         let publish = move |message: &Message| {

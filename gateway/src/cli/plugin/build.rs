@@ -11,8 +11,8 @@ use serde_json::{Value as Json, json};
 use wit_component::ComponentEncoder;
 
 use crate::cli::{Exit, Failure, Output};
-use crate::config::Size;
-use crate::plugins::Plugins;
+use crate::config::{PluginsConfig, Size};
+use crate::plugins::{self, Plugins};
 
 /// How a component begins; a core module has 1 in place of 13.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -58,7 +58,8 @@ fn encode(module: &Path, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
 
 /// What the gateway would check when it starts.
 fn check(file: &Path) -> Result<Component, Failure> {
-    let plugins = Plugins::without_cache().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+    let plugins = Plugins::without_cache(plugins::engine(&PluginsConfig::default()))
+        .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
     let component = plugins.load(&file.to_string_lossy());
     let component = component.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let plugin = TelemetryPlugin::new(plugins.engine(), &component);
