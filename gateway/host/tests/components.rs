@@ -49,7 +49,7 @@ fn a_component_that_is_cut_off_anywhere_is_refused() {
 #[test]
 fn a_component_with_a_flipped_bit_is_refused_or_runs_within_its_limits() {
     let whole = guest::component(TAKES_ALL);
-    for at in (0..whole.len()).step_by(61) {
+    for at in (0..whole.len()).step_by(211) {
         let mut flipped = whole.clone();
         flipped[at] ^= 1 << (at % 8);
         if load(&flipped).is_ok()
@@ -111,7 +111,7 @@ fn components_nested_too_deep_are_refused() {
         outer.extend(&nested);
         nested = outer;
     }
-    check_not_compiled(&nested);
+    refused(&nested);
 }
 
 #[test]
