@@ -1,7 +1,9 @@
 //! The benches themselves: which brokers, which cells, which columns.
 
 mod cost;
+mod plugins;
 mod rates;
 
 pub(crate) use cost::{growth, idle, silent, start};
+pub(crate) use plugins::plugins;
 pub(crate) use rates::{durable, throughput};
