@@ -5,6 +5,7 @@ mod it {
     mod admin;
     mod bounds;
     mod certificates;
+    mod compiler;
     mod crash_points;
     mod deadletters;
     mod durability;

@@ -341,7 +341,7 @@ async fn a_plugin_whose_import_was_not_granted_does_not_start() {
         "{text}"
     );
     let bindings = [binding];
-    let found = check(&bindings, "edge-1", Some(&ground.parts.policies));
+    let found = check(&bindings, EngineConfig::default(), "edge-1", Some(&ground.parts.policies));
     assert!(matches!(found.as_slice(), [(_, Problem::Grant(_))]), "`check` finds it, too");
 }
 
