@@ -1,7 +1,5 @@
 //! The contract as a text: what `wit/README.md` plans for kinds that are not built yet is valid beside what is there.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set the scene fails")]
-
 use std::path::{Path, PathBuf};
 
 use wit_parser::Resolve;
