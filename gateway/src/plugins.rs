@@ -99,7 +99,8 @@ pub fn engine(config: &PluginsConfig) -> EngineConfig {
         tick: config.tick,
         max_component_bytes: config.max_component.in_memory(),
         max_stack_bytes: config.max_stack.in_memory(),
-        compiler: Compiler::Child(child),
+        // The program of the unit tests is not this one and cannot be its own compiler.
+        compiler: if cfg!(test) { Compiler::InProcess } else { Compiler::Child(child) },
     }
 }
 

@@ -7,7 +7,8 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use crate::cli::{Exit, Failure, Output};
-use crate::plugins::Plugins;
+use crate::config::PluginsConfig;
+use crate::plugins::{self, Plugins};
 use crate::recording::{Mode, Played, Player, Recording, same};
 
 /// Inputs of a call as the gateway makes them by default.
@@ -218,7 +219,9 @@ impl Stage {
     fn open(file: &Path) -> Result<Self, Failure> {
         let recording = Recording::open(file);
         let recording = recording.map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", file.display())))?;
-        let plugins = Plugins::without_cache().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+        let engine = plugins::engine(&PluginsConfig::default());
+        let plugins =
+            Plugins::without_cache(engine).map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
         Ok(Self { recording, plugins })
     }
 
