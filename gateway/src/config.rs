@@ -6,6 +6,7 @@
 mod admin;
 mod bindings;
 mod check;
+mod collections;
 mod devices;
 mod gateway;
 mod journal;
@@ -34,6 +35,7 @@ pub use self::bindings::{
     BatchConfig, BindingConfig, BudgetConfig, CommitConfig, Delivery, LimitsConfig, Overflow, PluginKind,
     TELEMETRY_FILTERS, TrapsConfig,
 };
+pub use self::collections::{CollectionConfig, CollectionKind, ColumnConfig, ColumnType, RetentionConfig};
 pub use self::devices::{DevicesConfig, Registration};
 pub use self::gateway::GatewayConfig;
 pub use self::journal::JournalConfig;
@@ -50,7 +52,7 @@ pub use self::retained::RetainedConfig;
 pub use self::router::RouterConfig;
 pub use self::setting::Free;
 pub use self::shutdown::ShutdownConfig;
-pub use self::storage::{StorageConfig, Synchronous};
+pub use self::storage::{SharesConfig, StorageConfig, Synchronous};
 pub use self::units::{Size, parse_duration, parse_size, show_duration};
 
 use self::locate::Segment;
@@ -76,6 +78,8 @@ section! {
         journal: JournalConfig = JournalConfig::default() => restart;
         /// The embedded store.
         storage: StorageConfig = StorageConfig::default() => restart;
+        /// The tables that plugins write into, beside the built-in ones.
+        collections: Vec<CollectionConfig> = Vec::new() => restart;
         /// Who may do what.
         policies: PoliciesConfig = PoliciesConfig::default() => restart;
         /// How devices become known.

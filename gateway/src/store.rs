@@ -5,6 +5,7 @@
 //! below, files of functions on a transaction or a connection; who may store it is not the store's question.
 
 pub mod audit;
+mod caches;
 pub mod collections;
 mod connection;
 pub mod cursors;
@@ -18,11 +19,15 @@ mod readers;
 pub mod retained;
 pub mod retention;
 pub mod sessions;
+mod slice;
 pub mod state;
+pub mod usage;
+mod vacuum;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -31,9 +36,11 @@ use thiserror::Error;
 
 pub use metrics::StoreMetrics;
 pub use readers::{ReadError, Reader};
+pub use slice::Slice;
 pub use writer::WriteError;
 
 use crate::config::StorageConfig;
+use collections::{Collection, InstallError};
 use directory::Directory;
 use readers::Readers;
 use writer::{Task, Writer};
@@ -53,7 +60,11 @@ struct Parts {
     writer: Writer,
     readers: Readers,
     metrics: StoreMetrics,
+    declared: OnceLock<Declared>,
 }
+
+/// The collections of this gateway by their names.
+pub type Declared = Arc<HashMap<String, Collection>>;
 
 /// Why the store cannot be opened. Each is one line that the operator can act on.
 #[derive(Debug, Error)]
@@ -89,18 +100,26 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Another process keeps the database locked.
-    #[error("{path} is locked by another process: close it", path = .path.display())]
+    #[error("{path} is locked by another process: close it, or see what `causeway store verify` says", path = .path.display())]
     Locked {
         /// The database.
         path: PathBuf,
     },
     /// The file is damaged or no database.
-    #[error("{path} is damaged ({source}): restore it from a backup", path = .path.display())]
+    #[error("{path} is damaged ({source}): run `causeway store verify`", path = .path.display())]
     Corrupt {
         /// The database.
         path: PathBuf,
         /// What SQLite says.
         source: rusqlite::Error,
+    },
+    /// A check after an interrupted run found damage.
+    #[error("{path} is damaged ({finding}): run `causeway store verify`", path = .path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// The first thing that was found.
+        finding: String,
     },
     /// The file system cannot carry a write-ahead log, a network file system for instance.
     #[error("the file system of the data directory does not support a write-ahead log (journal mode {mode})")]
@@ -132,12 +151,35 @@ impl Store {
         metrics: StoreMetrics,
     ) -> Result<Self, OpenError> {
         let mut writing = connection::writer(path, config.synchronous)?;
+        if directory.interrupted() {
+            connection::check(&writing, path, config.start_check)?;
+        }
         migrations::apply(&mut writing)?;
         directory.stamp()?;
         let readers = Readers::open(path, config, metrics.clone())?;
         let writer = Writer::start(writing, directory, config, metrics.clone()).map_err(OpenError::Thread)?;
-        let parts = Parts { path: path.to_path_buf(), writer, readers, metrics };
+        let parts = Parts { path: path.to_path_buf(), writer, readers, metrics, declared: OnceLock::new() };
         Ok(Self { parts: Arc::new(parts) })
+    }
+
+    /// Makes the tables of all collections as they are declared, or none; once, before anyone writes rows.
+    ///
+    /// # Errors
+    /// Rows that are there stand in the way of a changed declaration; nothing was touched.
+    pub async fn declare(&self, collections: Vec<Collection>) -> Result<(), WriteError<InstallError>> {
+        let declared = collections.clone();
+        self.write_synced(move |tx| declared.iter().try_for_each(|collection| collections::install(tx, collection)))
+            .await?;
+        let by_name = collections.into_iter().map(|collection| (collection.name().to_owned(), collection)).collect();
+        // Whoever declares twice keeps the first: its tables are those that are written.
+        let _ = self.parts.declared.set(Arc::new(by_name));
+        Ok(())
+    }
+
+    /// What was declared; nothing before it was.
+    #[must_use]
+    pub fn declared(&self) -> Declared {
+        self.parts.declared.get().cloned().unwrap_or_default()
     }
 
     /// Runs one transaction and resolves when it is committed, and synced unless `synchronous: normal` is set.

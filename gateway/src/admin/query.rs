@@ -15,7 +15,22 @@ pub(super) async fn collections(context: Context, _: Call) -> Result<Json, Refus
     let shown = totals.iter().map(|total| {
         let declaration = total.collection.declaration();
         let columns: Vec<&str> = declaration.columns.iter().map(|column| column.name.as_str()).collect();
-        json!({ "name": total.collection.name(), "rows": total.rows, "bytes": total.bytes, "columns": columns })
+        let retention = &declaration.retention;
+        json!({
+            "name": declaration.name,
+            "kind": declaration.kind.word(),
+            "rows": total.rows,
+            "bytes": total.bytes,
+            "columns": columns,
+            "filling": total.filling,
+            "refused": total.refused,
+            "retention": {
+                "max_age_ms": retention.max_age_ms,
+                "max_rows": retention.max_rows,
+                "max_bytes": retention.max_bytes,
+                "share": retention.share,
+            },
+        })
     });
     Ok(shown.collect())
 }

@@ -37,7 +37,8 @@ use crate::plugins::{self, Plugins, PluginsMetrics};
 use crate::policy::{self, Policies};
 use crate::recording::{RecordingMetrics, Recordings};
 use crate::router::{Limits, Router, RouterMetrics};
-use crate::store::{Store, StoreMetrics, retention};
+use crate::store::{Store, StoreMetrics, collections, retention};
+use crate::telemetry;
 
 /// The front door's own cursors never refuse: sessions and retained messages bound themselves.
 const UNBOUNDED: Budget = Budget { bytes: u64::MAX, age: Duration::MAX };
@@ -53,6 +54,8 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
     let tasks = Tasks::default();
 
     let (state, recovered) = open_state(&config, &mut registry)?;
+    let declared = collections::all(&config.collections, telemetry::collections().map_err(StartError::line)?);
+    state.store.declare(declared.map_err(StartError::line)?).await.map_err(StartError::line)?;
     clock.not_before(recovered.latest_ms);
     let (sessions_at, retained_at, end) = (recovered.sessions_at, recovered.retained_at, recovered.end);
     policies.register(&mut registry);

@@ -67,9 +67,13 @@ fn list(client: &Client, output: &mut Output) -> Result<(), Failure> {
         output.json(&collections);
         return Ok(());
     }
-    let cells = |item: &Json| vec![text(item, "name"), text(item, "rows"), bytes(item, "bytes"), text(item, "columns")];
-    output
-        .table(&["name", "rows", "bytes", "columns"], &rows(collections.as_array().map_or(&[], Vec::as_slice), cells));
+    let cells = |item: &Json| {
+        let state = if item.get("filling") == Some(&true.into()) { "filling columns" } else { "ready" };
+        let [name, kind, count, columns] = ["name", "kind", "rows", "columns"].map(|key| text(item, key));
+        vec![name, kind, count, bytes(item, "bytes"), state.to_owned(), columns]
+    };
+    let heads = ["name", "kind", "rows", "bytes", "state", "columns"];
+    output.table(&heads, &rows(collections.as_array().map_or(&[], Vec::as_slice), cells));
     Ok(())
 }
 

@@ -18,6 +18,7 @@ const MAX_NAME: usize = 64;
 pub(super) fn check(config: &Config, notes: &mut Notes) {
     listeners(&config.listeners, notes);
     bindings(&config.bindings, notes);
+    super::collections::check(&config.collections, notes);
     addresses(config, notes);
     admin(&config.admin, notes);
     bounds(config, notes);
@@ -159,8 +160,8 @@ fn bounds(config: &Config, notes: &mut Notes) {
             "make it twice `mqtt.max_packet_bytes`",
         );
     }
-    if journal.max_bytes > config.storage.budget {
-        notes.at(key("max_bytes"), "is more than `storage.budget`", "raise the budget or lower it");
+    if journal.max_bytes.bytes() > config.storage.budget.bytes() / 4 * 3 {
+        notes.at(key("max_bytes"), "is more than three quarters of `storage.budget`", "raise the budget or lower it");
     }
 }
 
@@ -187,7 +188,7 @@ fn plugin(reference: &str, at: &[Segment], notes: &mut Notes) {
 }
 
 /// Notes every value that an earlier item of the list has already.
-fn twice<T: Hash + Eq>(list: &str, key: &str, values: impl Iterator<Item = Option<T>>, notes: &mut Notes) {
+pub(super) fn twice<T: Hash + Eq>(list: &str, key: &str, values: impl Iterator<Item = Option<T>>, notes: &mut Notes) {
     let mut seen = HashMap::new();
     for (index, value) in values.enumerate() {
         let Some(value) = value else { continue };
@@ -199,15 +200,15 @@ fn twice<T: Hash + Eq>(list: &str, key: &str, values: impl Iterator<Item = Optio
     }
 }
 
-fn written(name: &str) -> Option<&str> {
+pub(super) fn written(name: &str) -> Option<&str> {
     (!name.is_empty()).then_some(name)
 }
 
-fn item(list: &str, index: usize) -> Vec<Segment> {
+pub(super) fn item(list: &str, index: usize) -> Vec<Segment> {
     vec![Segment::Key(list.to_owned()), Segment::Index(index)]
 }
 
-fn below(path: &[Segment], key: &str) -> Vec<Segment> {
+pub(super) fn below(path: &[Segment], key: &str) -> Vec<Segment> {
     let mut path = path.to_vec();
     path.push(Segment::Key(key.to_owned()));
     path

@@ -113,6 +113,44 @@ fn https_needs_somebody_to_let_in() {
 }
 
 #[test]
+fn a_collection_is_declared_in_full_or_only_kept_otherwise() {
+    let collection = |text: &str| minimal_and(&format!("collections:\n- {text}\n"));
+    let door = "columns: [{name: vin, pointer: /vin}, {name: at, pointer: /at, kind: time}]";
+    let append = collection(&format!("{{name: door, kind: append, unique: [vin], time: at, {door}}}"));
+    assert_eq!(problems(&append), []);
+    let kept = "{name: cardata, retention: {max_age: 7d, max_rows: 5, max_bytes: 1MiB}, share: 30}";
+    assert_eq!(problems(&collection(kept)), []);
+
+    let check =
+        |text: &str, key: &str, words: &str| check(&collection(text), &format!("collections[0]{key}"), 9, words);
+    check("{kind: append}", ".name", "is missing");
+    check("{name: door}", ".kind", "`door` is not built in");
+    check("{name: cardata, kind: append}", ".name", "`cardata` is built in");
+    check("{name: cardata, time: sent}", ".time", "keeps its shape");
+    check("{name: Door, kind: append}", ".name", "`Door` is no name");
+    check("{name: door, kind: queue}", ".kind", "`append`");
+    check("{name: door, kind: append, unique: [vin]}", ".unique[0]", "`vin` is not a declared column");
+    check(&format!("{{name: door, kind: append, time: vin, {door}}}"), ".time", "kind `time`");
+    check(&format!("{{name: door, kind: append, key: [vin], {door}}}"), ".key", "is not for `append`");
+    check(&format!("{{name: door, kind: merge, {door}}}"), ".key", "at least one column");
+    check(&format!("{{name: door, kind: upsert, key: [vin], {door}}}"), ".newest_by", "is missing");
+    check(&format!("{{name: door, kind: append, indexes: [[vin], [x]], {door}}}"), ".indexes[1][0]", "`x`");
+    check("{name: door, kind: append, columns: [{name: a, pointer: b}]}", ".columns[0].pointer", "`b`");
+    check("{name: door, kind: append, columns: [{name: a}]}", ".columns[0].pointer", "is missing");
+    check("{name: cardata, share: 0}", ".share", "from 1 to 100");
+    check("{name: cardata, retention: {age: 7d}}", ".retention.age", "max_age");
+}
+
+#[test]
+fn shares_of_collections_are_a_hundred_percent_at_most() {
+    let text = minimal_and("collections:\n- {name: cardata, share: 60}\n- {name: trip, share: 50}\n");
+    check(&text, "collections[1].share", 10, "110 percent");
+    let text = minimal_and("collections:\n- {name: trip, share: 6}\n- {name: trip, share: 5}\n");
+    check(&text, "collections[1].name", 10, "collections[0]");
+    check(&minimal_and("journal: {max_bytes: 4GiB}"), "journal.max_bytes", 8, "three quarters");
+}
+
+#[test]
 fn all_problems_are_reported_at_once() {
     let text = minimal_and("mqtt: {max_connections: many, ack_timeout: soon}\nlog: {level: loud}\nextra: 1\n");
     let lines: Vec<_> = problems(&text).iter().map(|problem| problem.line.unwrap()).collect();

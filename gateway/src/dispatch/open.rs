@@ -1,5 +1,5 @@
 //! Everything about bindings that can be wrong is found here, before the first socket: plugins are loaded and try their
-//! configuration, collections are made, and each durable binding's place in the journal is on disk.
+//! configuration, and each durable binding's place in the journal is on disk.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,6 @@ use rusqlite::Transaction;
 use thiserror::Error;
 
 use super::binding::{Binding, Counts, Shared, State, Topics};
-use super::effects::Collections;
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
 use super::orders::Desk;
@@ -23,7 +22,6 @@ use crate::plugins::{self, Plugins};
 use crate::policy::Policies;
 use crate::recording::Header;
 use crate::store::WriteError;
-use crate::store::collections::{self, Collection, InstallError};
 use crate::telemetry::{self, Guest, GuestError};
 
 /// What is wrong with one binding; the operator mends it.
@@ -47,12 +45,9 @@ pub enum Problem {
     /// Its plugin does not start with this configuration.
     #[error(transparent)]
     Start(#[from] causeway_host::StartError),
-    /// Its collections are declared wrongly.
-    #[error(transparent)]
-    Declaration(#[from] telemetry::CollectionsError),
-    /// Its collections or its place cannot be stored.
-    #[error("its collections cannot be made: {0}")]
-    Store(#[source] WriteError<InstallError>),
+    /// Its place in the journal cannot be stored.
+    #[error("its place in the journal cannot be stored: {0}")]
+    Store(#[source] WriteError<rusqlite::Error>),
 }
 
 /// A binding cannot be served; the gateway does not start.
@@ -137,15 +132,12 @@ fn guest(
 }
 
 fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Shared, Vec<Worker>), Problem> {
-    let collections = match config.kind {
-        PluginKind::Telemetry => telemetry::collections()?,
-    };
     let topics = Topics::new(config)?;
     let metrics = parts.metrics.of(&config.name);
     let mut guest = guest(config, plugins, &parts.gateway, log(config, Some(&metrics)), Some(&parts.policies))?;
     guest.record(parts.recordings.tap(header(config, &parts.gateway, guest.digest())));
     tracing::info!(binding = config.name, plugin = config.plugin, digest = %guest.digest(), "plugin loaded");
-    let (cursors, before) = install(config, parts, &collections, &topics)?;
+    let (cursors, before) = install(config, parts, &topics)?;
     let inboxes = (0..config.partitions.max(1)).map(|_| Inbox::new(config.queue_messages)).collect();
     let binding = Arc::new(Binding {
         config: config.clone(),
@@ -160,7 +152,7 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
         state: Mutex::new(State::Running),
         desk: Desk::default(),
     });
-    let collections: Collections = Arc::new(collections.into_iter().map(|c| (c.name().to_owned(), c)).collect());
+    let collections = parts.store.declared();
     let worker = |partition: usize| {
         Worker::new(Arc::clone(&binding), partition, &guest, Arc::clone(&collections), parts.clone())
     };
@@ -212,21 +204,13 @@ fn limits(config: &BindingConfig) -> Limits {
     }
 }
 
-/// Makes the collections and the cursors in one transaction, and registers the cursors with the journal.
-fn install(
-    config: &BindingConfig,
-    parts: &Parts,
-    collections: &[Collection],
-    topics: &Topics,
-) -> Result<(Vec<Cursor>, Vec<Spread>), Problem> {
+/// Stores the cursors, and registers them with the journal.
+fn install(config: &BindingConfig, parts: &Parts, topics: &Topics) -> Result<(Vec<Cursor>, Vec<Spread>), Problem> {
     let durable = config.delivery == Delivery::Durable;
     let end = parts.journal.status().durable;
-    let (declared, name, key) = (collections.to_vec(), config.name.clone(), config.key.clone());
+    let (name, key) = (config.name.clone(), config.key.clone());
     let partitions = if durable { config.partitions.max(1) } else { 0 };
-    let work = move |tx: &Transaction<'_>| {
-        declared.iter().try_for_each(|collection| collections::install(tx, collection))?;
-        Ok(places::settle(tx, &name, key.as_deref(), partitions, end)?)
-    };
+    let work = move |tx: &Transaction<'_>| places::settle(tx, &name, key.as_deref(), partitions, end);
     let places = parts.store.write_blocking(work).map_err(Problem::Store)?;
     let budget = Budget { bytes: config.budget.bytes.0, age: config.budget.age };
     let overflow = match config.budget.overflow {

@@ -50,6 +50,7 @@ impl Ground {
     async fn open(home: TempDir) -> Self {
         let registry = &mut Registry::default();
         let store = Store::open(home.path(), &StorageConfig::default(), StoreMetrics::new(registry)).unwrap();
+        store.declare(crate::telemetry::collections().unwrap()).await.unwrap();
         let journal = home.path().join("journal");
         let (journal, _) = Journal::open(&journal, &JournalConfig::default(), JournalMetrics::new(registry)).unwrap();
         let devices = Devices::open(store.clone(), &DevicesConfig::default(), DevicesMetrics::new(registry)).unwrap();

@@ -1,11 +1,13 @@
 //! How connections to the file are opened and tuned; nothing else opens it.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::OpenError;
+use super::{OpenError, vacuum};
 use crate::config::Synchronous;
 
 /// How long a statement waits for a lock that another process holds, a `sqlite3` shell for instance.
@@ -26,6 +28,7 @@ pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection
     connection.busy_timeout(OPEN_TIMEOUT)?;
     // 4 KiB pages write the least for random keys; larger ones were slower (measured).
     connection.pragma_update(None, "page_size", 4096)?;
+    vacuum::prepare(&connection)?;
     let mode: String = connection.query_row("pragma journal_mode = wal", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(OpenError::NoWal { mode });
@@ -53,6 +56,36 @@ pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(connection)
+}
+
+/// Looks for damage for so long at most; what was not reached by then is taken for good.
+pub(super) fn check(connection: &Connection, path: &Path, time: Duration) -> Result<(), OpenError> {
+    if time.is_zero() {
+        return Ok(());
+    }
+    let interrupt = connection.get_interrupt_handle();
+    let (done, finished) = mpsc::channel::<()>();
+    let found = thread::scope(|scope| {
+        scope.spawn(move || {
+            if finished.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout) {
+                interrupt.interrupt();
+            }
+        });
+        let found = connection.query_row("pragma quick_check(1)", [], |row| row.get::<_, String>(0));
+        drop(done);
+        found
+    });
+    match found {
+        Ok(text) if text == "ok" => Ok(()),
+        Ok(text) => {
+            Err(OpenError::Damaged { path: path.to_path_buf(), finding: text.lines().collect::<Vec<_>>().join(" ") })
+        }
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            tracing::info!(?time, "the store was not looked through to its end: `causeway store verify` does that");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The word of `pragma synchronous`.

@@ -9,6 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_f
 
 pub use replay::{Progress, Requested, Retried, failed_again, next, progress, request, took_effect, waits};
 
+use super::{Slice, usage};
+
 /// A message that could not be handled.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DeadLetter {
@@ -134,17 +136,29 @@ pub fn delete(tx: &Transaction<'_>, filter: &Filter, step: usize) -> rusqlite::R
     tx.prepare_cached(&sql)?.execute(params_from_iter(filter.values().into_iter().chain([step])))
 }
 
-/// Deletes the oldest letters beyond `keep`, `step` at most; says how many.
-pub fn trim(tx: &Transaction<'_>, keep: u64, step: u64) -> rusqlite::Result<u64> {
-    let count: u64 = tx.query_row("select count(*) from dead_letters", [], |row| row.get(0))?;
-    let excess = count.saturating_sub(keep).min(step);
-    if excess > 0 {
-        tx.execute(
-            "delete from dead_letters where id in (select id from dead_letters order by id limit ?1)",
-            [excess],
-        )?;
+/// Which letters are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Letters at most.
+    pub letters: u64,
+    /// Bytes of them at most.
+    pub bytes: u64,
+}
+
+/// Deletes the oldest letters that are not to be kept, as many as the slice allows; says how many.
+pub fn trim(tx: &Transaction<'_>, keep: Keep, slice: &mut Slice) -> rusqlite::Result<u64> {
+    let mut oldest = tx.prepare_cached("select id from dead_letters order by id limit 1")?;
+    let mut delete = tx.prepare_cached("delete from dead_letters where id = ?1")?;
+    let mut deleted = 0;
+    loop {
+        let there = usage::of(tx, "dead_letters")?;
+        if (there.rows <= keep.letters && there.bytes <= keep.bytes) || slice.take(1) == 0 {
+            return Ok(deleted);
+        }
+        let Some(id) = oldest.query_row([], |row| row.get::<_, i64>(0)).optional()? else { return Ok(deleted) };
+        delete.execute([id])?;
+        deleted += 1;
     }
-    Ok(excess)
 }
 
 fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
@@ -168,11 +182,11 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::tests::scratch;
 
-    pub(super) fn letter(position: u64) -> DeadLetter {
+    pub(in crate::store) fn letter(position: u64) -> DeadLetter {
         DeadLetter {
             binding: "telemetry".to_owned(),
             position: Some(position),
@@ -205,9 +219,8 @@ mod tests {
             for position in 1..=5 {
                 insert(tx, &letter(position))?;
             }
-            assert_eq!(trim(tx, 2, 2)?, 2);
-            assert_eq!(trim(tx, 2, 2)?, 1);
-            assert_eq!(trim(tx, 2, 2)?, 0);
+            let keep = Keep { letters: 2, bytes: u64::MAX };
+            assert_eq!([2, 2, 2].map(|rows| trim(tx, keep, &mut Slice::rows(rows)).unwrap()), [2, 1, 0]);
             let left: Vec<_> = list(tx, &Filter::default(), 10)?.iter().map(|kept| kept.letter.position).collect();
             assert_eq!(left, [Some(5), Some(4)]);
             Ok(())

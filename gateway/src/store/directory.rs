@@ -13,7 +13,8 @@ use super::{OpenError, migrations};
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+    interrupted: bool,
 }
 
 impl Directory {
@@ -21,11 +22,23 @@ impl Directory {
     pub(super) fn claim(path: &Path) -> Result<Self, OpenError> {
         let io = |source| OpenError::Directory { path: path.to_path_buf(), source };
         fs::create_dir_all(path).map_err(io)?;
-        let lock = lock(path)?;
-        let directory = Self { path: path.to_path_buf(), _lock: lock };
+        let (lock, interrupted) = lock(path)?;
+        let directory = Self { path: path.to_path_buf(), lock, interrupted };
         match directory.version()? {
             Some(found) if found > migrations::CURRENT => Err(OpenError::Newer { found, known: migrations::CURRENT }),
             _ => Ok(directory),
+        }
+    }
+
+    /// Whether the last process ended without saying so: it was killed, or the power went.
+    pub(super) const fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Ends the claim and says that all is well. Without it the next one finds an interruption.
+    pub(super) fn release(self) {
+        if let Err(error) = self.lock.set_len(0) {
+            tracing::warn!(path = %self.path.display(), %error, "the next start will look for damage");
         }
     }
 
@@ -51,7 +64,8 @@ impl Directory {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, OpenError> {
+/// The lock, and whether the last holder did not release it.
+fn lock(directory: &Path) -> Result<(File, bool), OpenError> {
     let path = directory.join("LOCK");
     let io = |source| OpenError::Directory { path: path.clone(), source };
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
@@ -65,10 +79,11 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::Error(source)) => return Err(io(source)),
     }
+    let interrupted = file.metadata().map_err(io)?.len() > 0;
     file.set_len(0).map_err(io)?;
     file.rewind().map_err(io)?;
     writeln!(file, "process {}", std::process::id()).map_err(io)?;
-    Ok(file)
+    Ok((file, interrupted))
 }
 
 /// Replaces a small file so that a crash leaves the old or the new content, never a part.
@@ -94,6 +109,18 @@ mod tests {
         assert!(matches!(&error, OpenError::InUse { holder, .. } if *holder == expected));
         drop(held);
         Directory::claim(home.path()).unwrap();
+    }
+
+    #[test]
+    fn a_claim_that_was_not_released_is_an_interruption() {
+        let home = tempfile::tempdir().unwrap();
+        let first = Directory::claim(home.path()).unwrap();
+        assert!(!first.interrupted());
+        drop(first);
+        let second = Directory::claim(home.path()).unwrap();
+        assert!(second.interrupted());
+        second.release();
+        assert!(!Directory::claim(home.path()).unwrap().interrupted());
     }
 
     #[test]

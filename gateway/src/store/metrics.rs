@@ -1,6 +1,7 @@
 //! What the store counts.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
@@ -18,7 +19,18 @@ pub struct StoreMetrics {
     pub(super) bytes: Gauge,
     pub(super) rows_deleted: Counter,
     pub(super) dead_letters_deleted: Counter,
+    pub(super) documents_refused: Counter,
+    pub(super) cache_files_deleted: Counter,
+    pub(super) housekeeping_seconds: Histogram,
+    pub(super) free_bytes: Gauge,
+    part_bytes: Family<Labels, Gauge>,
+    part_room: Family<Labels, Gauge>,
+    collection_bytes: Family<Labels, Gauge>,
+    collection_rows: Family<Labels, Gauge>,
 }
+
+/// Names of parts and of declared collections: a closed set.
+type Labels = [(&'static str, String); 1];
 
 impl StoreMetrics {
     /// Registers the metrics.
@@ -34,9 +46,69 @@ impl StoreMetrics {
             bytes: Gauge::default(),
             rows_deleted: Counter::default(),
             dead_letters_deleted: Counter::default(),
+            documents_refused: Counter::default(),
+            cache_files_deleted: Counter::default(),
+            housekeeping_seconds: Histogram::new(BUCKETS),
+            free_bytes: Gauge::default(),
+            part_bytes: Family::default(),
+            part_room: Family::default(),
+            collection_bytes: Family::default(),
+            collection_rows: Family::default(),
         };
         metrics.register(registry);
+        metrics.register_room(registry);
         metrics
+    }
+
+    /// Bytes of a part of the disk.
+    pub(super) fn part_bytes(&self, part: &str) -> Gauge {
+        self.part_bytes.get_or_create(&[("part", part.to_owned())]).clone()
+    }
+
+    /// Bytes that a part may have.
+    pub(super) fn part_room(&self, part: &str) -> Gauge {
+        self.part_room.get_or_create(&[("part", part.to_owned())]).clone()
+    }
+
+    /// Bytes of the documents of a collection.
+    pub(super) fn collection_bytes(&self, name: &str) -> Gauge {
+        self.collection_bytes.get_or_create(&[("collection", name.to_owned())]).clone()
+    }
+
+    /// Rows of a collection.
+    pub(super) fn collection_rows(&self, name: &str) -> Gauge {
+        self.collection_rows.get_or_create(&[("collection", name.to_owned())]).clone()
+    }
+
+    fn register_room(&self, registry: &mut Registry) {
+        registry.register(
+            "causeway_store_documents_refused",
+            "Patches left out because their document would have become too large",
+            self.documents_refused.clone(),
+        );
+        registry.register(
+            "causeway_storage_cache_files_deleted",
+            "Cached files beyond their share that were deleted",
+            self.cache_files_deleted.clone(),
+        );
+        registry.register(
+            "causeway_store_housekeeping_seconds",
+            "Time that one step of housekeeping kept other writes waiting, before its commit",
+            self.housekeeping_seconds.clone(),
+        );
+        registry.register(
+            "causeway_store_free_bytes",
+            "Pages of the store's file that hold nothing",
+            self.free_bytes.clone(),
+        );
+        registry.register("causeway_storage_bytes", "What each part takes", self.part_bytes.clone());
+        registry.register("causeway_storage_room_bytes", "What each part may take", self.part_room.clone());
+        registry.register(
+            "causeway_collection_bytes",
+            "Bytes of the documents of each collection",
+            self.collection_bytes.clone(),
+        );
+        registry.register("causeway_collection_rows", "Rows of each collection", self.collection_rows.clone());
     }
 
     fn register(&self, registry: &mut Registry) {

@@ -7,8 +7,12 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::OpenError;
 
-const STEPS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+];
 
 /// The data version that this build writes, and the newest that it reads.
 pub(super) const CURRENT: u32 = STEPS.len() as u32;

@@ -263,4 +263,42 @@ fn a_database_that_another_process_locks_is_refused_in_one_line() {
     other.execute_batch("begin exclusive; create table x (y)").unwrap();
     let error = open(&home, &StorageConfig::default()).unwrap_err();
     assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains("`causeway store verify`") && !error.to_string().contains('\n'));
+}
+
+/// Makes a store with a few hundred rows and overwrites a page in the middle of it.
+fn damaged(home: &Home) {
+    let store = store(home);
+    let write = store.write_blocking(|tx| {
+        (0..300).try_for_each(|item| outbox::insert(tx, "b", Some(1), item, &[1; 1000]).map(drop))
+    });
+    write.unwrap();
+    drop(store);
+    // The last handle is gone, so the thread ends.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while fs::metadata(home.path().join("LOCK")).unwrap().len() > 0 {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    let path = home.path().join(FILE);
+    // What is damaged must not stand in the log as well.
+    let connection = Connection::open(&path).unwrap();
+    connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())).unwrap();
+    drop(connection);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(7);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn damage_is_looked_for_after_an_interruption_only_and_for_a_bounded_time() {
+    let home = Home::new().unwrap();
+    damaged(&home);
+    let unchecked = StorageConfig { start_check: Duration::ZERO, ..StorageConfig::default() };
+    fs::write(home.path().join("LOCK"), "process 1\n").unwrap();
+    let error = open(&home, &StorageConfig::default()).unwrap_err();
+    assert!(error.to_string().contains("`causeway store verify`"), "{error}");
+    assert!(!error.to_string().contains('\n'));
+    drop(open(&home, &unchecked).unwrap());
 }

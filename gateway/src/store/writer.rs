@@ -139,7 +139,7 @@ impl Writer {
             let closing = thread.run();
             // The directory is free when whoever asked for the end hears of it.
             drop(thread);
-            drop(directory);
+            directory.release();
             if let Some(done) = closing {
                 let _ = done.send(());
             }

@@ -108,7 +108,7 @@ fn shared_cardata() -> Declaration {
 /// What was said once stays true: a vehicle keeps its make, however long nobody repeats it. A century is for ever, and
 /// the number of vehicles and devices is bounded.
 const KNOWLEDGE: Retention =
-    Retention { max_rows: Some(1_000_000), max_age_ms: Some(100 * 365 * 86_400_000), max_bytes: None };
+    Retention { max_rows: Some(1_000_000), max_age_ms: Some(100 * 365 * 86_400_000), ..Retention::DEFAULT };
 
 fn text(name: &str, pointer: &str, required: bool) -> Column {
     Column { name: name.to_owned(), pointer: pointer.to_owned(), kind: ColumnKind::Text, required }

@@ -3,7 +3,18 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::{ColumnKind, Declaration, DeclarationError, Kind};
+use super::{Declaration, DeclarationError, Kind};
+
+/// Bytes of one document where the declaration says nothing.
+const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
+
+/// An index of a collection's table.
+pub(super) struct Index {
+    /// The statement that makes it.
+    pub(super) sql: String,
+    /// Its columns, for a reader.
+    pub(super) columns: String,
+}
 
 /// A checked declaration; clones share it.
 #[derive(Clone, Debug)]
@@ -110,45 +121,49 @@ impl Collection {
         self.declaration().time.as_deref().unwrap_or("_received")
     }
 
-    /// The table and its indexes, each made unless it is there.
+    /// Bytes of one document at most.
+    pub(super) fn max_document_bytes(&self) -> u64 {
+        self.declaration().retention.max_document_bytes.unwrap_or(MAX_DOCUMENT_BYTES)
+    }
+
+    /// The table without its indexes.
     pub(super) fn create_sql(&self) -> String {
         let mut sql = format!(
-            "create table if not exists {} (_id integer primary key, _origin integer not null, _position integer, \
+            "create table {} (_id integer primary key, _origin integer not null, _position integer, \
              _item integer not null, _sender text not null, _received integer not null",
             self.table()
         );
         for column in &self.declaration().columns {
-            let kind = match column.kind {
-                ColumnKind::Text => "text",
-                ColumnKind::Real => "real",
-                ColumnKind::Integer | ColumnKind::Time => "integer",
-            };
-            let _ = write!(sql, ", \"{}\" {kind}", column.name);
+            let _ = write!(sql, ", \"{}\" {}", column.name, column.kind.sql());
         }
         sql.push_str(", _document text not null) strict;\n");
-        for (name, unique, columns) in self.indexes() {
-            let _ = writeln!(sql, "create {unique}index if not exists {name} on {} ({columns});", self.table());
-        }
         sql
     }
 
-    pub(super) fn index_names(&self) -> Vec<String> {
-        self.indexes().into_iter().map(|(name, ..)| name).collect()
+    /// The indexes that its table has.
+    pub(super) fn index_sql(&self) -> Vec<Index> {
+        let table = self.table();
+        let sql = |(name, unique, columns): (String, &str, String)| Index {
+            // As SQLite keeps it, so that what is there can be compared with what is wanted.
+            sql: format!("CREATE {unique}INDEX {name} on {table} ({columns})"),
+            columns: columns.replace('"', "`"),
+        };
+        self.indexes().into_iter().map(sql).collect()
     }
 
-    /// Name, `unique ` or nothing, and columns of each index.
+    /// Name, `UNIQUE ` or nothing, and columns of each index.
     fn indexes(&self) -> Vec<(String, &'static str, String)> {
         let declaration = self.declaration();
         let name = |suffix: &str| format!("\"collection_{}_{suffix}\"", declaration.name);
         let mut indexes = Vec::new();
         if let Kind::Append { unique } = &declaration.kind {
             // The position comes first: replays and inserts touch the right edge only.
-            indexes.push((name("source"), "unique ", "_position, _item, _origin".to_owned()));
+            indexes.push((name("source"), "UNIQUE ", "_position, _item, _origin".to_owned()));
             if !unique.is_empty() {
-                indexes.push((name("unique"), "unique ", format!("_sender, {}", quoted(unique))));
+                indexes.push((name("unique"), "UNIQUE ", format!("_sender, {}", quoted(unique))));
             }
         } else {
-            indexes.push((name("key"), "unique ", quoted(declaration.key())));
+            indexes.push((name("key"), "UNIQUE ", quoted(declaration.key())));
             // Retention deletes in the order of reception, which is not the order of the rows here.
             indexes.push((name("received"), "", "_received".to_owned()));
         }

@@ -1,20 +1,11 @@
-//! What is declared about a collection, and what can be wrong with it.
-
-use std::collections::HashSet;
+//! What is declared about a collection; also the form in which it is stored.
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+
+use super::fault::DeclarationError;
 
 /// Format of a stored declaration; its first character.
 const FORMAT: char = '1';
-
-/// Columns of one collection at most: each is read at each row.
-const MAX_COLUMNS: usize = 32;
-
-/// Indexes of one collection at most: each is written at each row.
-const MAX_INDEXES: usize = 8;
-
-const MAX_NAME_BYTES: usize = 48;
 
 /// A collection as a plugin declares it; also the stored form.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -105,54 +96,15 @@ pub struct Retention {
     /// Bytes of documents.
     #[serde(default)]
     pub max_bytes: Option<u64>,
-}
-
-/// What is wrong with a declaration.
-#[derive(Debug, Error)]
-pub enum DeclarationError {
-    /// A name outside the grammar.
-    #[error("`{0}` is no name: lower-case letters, digits and `_`, beginning with a letter, at most 48 bytes")]
-    Name(String),
-    /// Two columns of one name.
-    #[error("column `{0}` is declared twice")]
-    Twice(String),
-    /// A key, index, time or newest-by column that is not declared.
-    #[error("`{0}` is not a declared column")]
-    Unknown(String),
-    /// A column that must be a time.
-    #[error("column `{0}` must be of kind `time`")]
-    NotTime(String),
-    /// Not an RFC 6901 pointer.
-    #[error("`{0}` is no JSON pointer")]
-    Pointer(String),
-    /// A bound of this module.
-    #[error("a collection has at most {limit} {what}")]
-    TooMany {
-        /// Columns or indexes.
-        what: &'static str,
-        /// How many it may have.
-        limit: usize,
-    },
-    /// A column that a patch need not carry.
-    #[error("column `{0}` cannot be required: rows of a `merge` collection carry only what changes")]
-    Partial(String),
-    /// No key, or an index without columns.
-    #[error("a key or an index needs at least one column")]
-    Empty,
-    /// Stored in a format of another version.
-    #[error("unknown format of a stored declaration")]
-    Format,
-    /// Not JSON, or not these fields.
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
+    /// Percent of the room of all collections.
+    #[serde(default)]
+    pub share: Option<u16>,
+    /// Bytes of one document; without it 1 MiB.
+    #[serde(default)]
+    pub max_document_bytes: Option<u64>,
 }
 
 impl Declaration {
-    /// Whether rows of both declarations have the same shape and meet in the same way.
-    pub(super) fn same_rows(&self, other: &Self) -> bool {
-        (&self.name, &self.kind, &self.columns) == (&other.name, &other.kind, &other.columns)
-    }
-
     /// The key columns; none for an append collection.
     pub(super) fn key(&self) -> &[String] {
         match &self.kind {
@@ -171,61 +123,6 @@ impl Declaration {
         Ok(serde_json::from_str(json)?)
     }
 
-    pub(super) fn check(&self) -> Result<(), DeclarationError> {
-        check_name(&self.name)?;
-        if self.columns.len() > MAX_COLUMNS {
-            return Err(DeclarationError::TooMany { what: "columns", limit: MAX_COLUMNS });
-        }
-        if self.indexes.len() > MAX_INDEXES {
-            return Err(DeclarationError::TooMany { what: "indexes", limit: MAX_INDEXES });
-        }
-        let mut names = HashSet::new();
-        for column in &self.columns {
-            check_name(&column.name)?;
-            if !names.insert(&column.name) {
-                return Err(DeclarationError::Twice(column.name.clone()));
-            }
-            if !column.pointer.is_empty() && !column.pointer.starts_with('/') {
-                return Err(DeclarationError::Pointer(column.pointer.clone()));
-            }
-        }
-        self.check_references()
-    }
-
-    fn check_references(&self) -> Result<(), DeclarationError> {
-        let mut lists: Vec<&Vec<String>> = self.indexes.iter().collect();
-        let mut times: Vec<&String> = self.time.iter().collect();
-        match &self.kind {
-            Kind::Append { unique } if unique.is_empty() => {}
-            Kind::Append { unique } => lists.push(unique),
-            Kind::Upsert { key, newest_by } => {
-                lists.push(key);
-                times.push(newest_by);
-            }
-            Kind::Merge { key } => {
-                lists.push(key);
-                let partial = |column: &&Column| column.required && !key.contains(&column.name);
-                if let Some(column) = self.columns.iter().find(partial) {
-                    return Err(DeclarationError::Partial(column.name.clone()));
-                }
-            }
-        }
-        for list in lists {
-            if list.is_empty() {
-                return Err(DeclarationError::Empty);
-            }
-            for name in list {
-                self.column(name)?;
-            }
-        }
-        for name in times {
-            if self.columns[self.column(name)?].kind != ColumnKind::Time {
-                return Err(DeclarationError::NotTime(name.clone()));
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn column(&self, name: &str) -> Result<usize, DeclarationError> {
         self.columns
             .iter()
@@ -234,8 +131,31 @@ impl Declaration {
     }
 }
 
-fn check_name(name: &str) -> Result<(), DeclarationError> {
-    let grammar = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    let start = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-    if grammar && start && name.len() <= MAX_NAME_BYTES { Ok(()) } else { Err(DeclarationError::Name(name.to_owned())) }
+impl Retention {
+    /// What holds where nothing is declared.
+    pub const DEFAULT: Self =
+        Self { max_rows: None, max_age_ms: None, max_bytes: None, share: None, max_document_bytes: None };
+}
+
+impl Kind {
+    /// The word that an operator writes.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Append { .. } => "append",
+            Self::Upsert { .. } => "upsert",
+            Self::Merge { .. } => "merge",
+        }
+    }
+}
+
+impl ColumnKind {
+    /// The type of its values in SQLite.
+    pub(super) const fn sql(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Real => "real",
+            Self::Integer | Self::Time => "integer",
+        }
+    }
 }

@@ -31,7 +31,8 @@ pub fn get_after(
     if collection.merges() {
         let patches: Vec<_> = of_key().collect();
         let before = get(connection, collection, key)?;
-        return Ok(Some(patched(before.as_deref(), &patches).to_string()));
+        let (document, _) = patched(collection, before.as_deref(), &patches);
+        return Ok((!document.is_null()).then(|| document.to_string()));
     }
     let found = find(connection, collection, wanted.clone())?;
     match newest(collection, of_key(), max_skew_ms).pop() {

@@ -35,6 +35,7 @@ pub fn insert(
         origins: HashMap::new(),
         done: Inserted::default(),
         bytes: 0,
+        refused: 0,
     };
     if collection.merges() {
         for patches in by_key(collection, rows) {
@@ -50,11 +51,18 @@ pub fn insert(
         }
     }
     let mut done = writing.done;
-    let bytes = writing.bytes;
+    let (bytes, refused) = (writing.bytes, writing.refused);
     done.dropped = (rows.len() as u64).saturating_sub(done.inserted + done.replaced);
     if done.inserted + done.replaced > 0 {
         let added = i64::try_from(done.inserted).unwrap_or(i64::MAX);
         add_totals(tx, collection.name(), added, bytes)?;
+    }
+    if refused > 0 {
+        tx.execute(
+            "update collections set refused = refused + ?2 where name = ?1",
+            params![collection.name(), refused],
+        )?;
+        tracing::warn!(collection = collection.name(), patches = refused, "patches were left out: see max_document");
     }
     Ok(done)
 }
@@ -66,6 +74,8 @@ struct Writing<'a> {
     origins: HashMap<String, i64>,
     done: Inserted,
     bytes: i64,
+    /// Patches that would have made their document too large.
+    refused: u64,
 }
 
 impl<'a> Writing<'a> {
@@ -91,13 +101,18 @@ impl<'a> Writing<'a> {
         let Some(last) = patches.last() else { return Ok(()) };
         let found = find(self.tx, self.collection, key_of(self.collection, last))?;
         let before = found.as_ref().and_then(|found| found.document.as_deref());
-        let row = last.merged(self.collection, &patched(before, patches));
+        let (document, refused) = patched(self.collection, before, patches);
+        self.refused += refused;
+        if document.is_null() {
+            return Ok(());
+        }
+        let row = last.merged(self.collection, &document);
         match found {
             None => self.append(&row)?,
             Some(found) => self.replace(&found, &row)?,
         }
-        // All of them are in the document, although only the last is the row's source.
-        self.done.replaced += patches.len() as u64 - 1;
+        // All but the refused are in the document, although only the last is the row's source.
+        self.done.replaced += (patches.len() as u64 - 1).saturating_sub(refused);
         Ok(())
     }
 

@@ -73,11 +73,26 @@ pub(super) fn by_key<'a>(collection: &Collection, rows: &'a [Row]) -> Vec<Vec<&'
     keys
 }
 
-/// The document `before`, or an empty one, with all patches.
-pub(super) fn patched(before: Option<&str>, patches: &[&Row]) -> Value {
+/// The document `before`, or an empty one, with all patches but those that make it larger than it may be; and how many
+/// those are.
+pub(super) fn patched(collection: &Collection, before: Option<&str>, patches: &[&Row]) -> (Value, u64) {
     // Documents were checked when their rows were made.
     let parse = |text: &str| serde_json::from_str(text).unwrap_or_default();
-    patches.iter().map(|row| parse(&row.document)).fold(before.map_or(Value::Null, parse), merge)
+    let fits = |document: &Value| document.to_string().len() as u64 <= collection.max_document_bytes();
+    let start = before.map_or(Value::Null, parse);
+    let all = patches.iter().map(|row| parse(&row.document)).fold(start.clone(), merge);
+    if fits(&all) {
+        return (all, 0);
+    }
+    let mut refused = 0;
+    let document = patches.iter().fold(start, |document, row| {
+        let next = merge(document.clone(), parse(&row.document));
+        // What makes a document smaller is always taken, that of a lowered bound too.
+        let fits = fits(&next) || next.to_string().len() < document.to_string().len();
+        refused += u64::from(!fits);
+        if fits { next } else { document }
+    });
+    (document, refused)
 }
 
 pub(super) fn key_of<'r>(collection: &Collection, row: &'r Row) -> Vec<&'r SqlValue> {

@@ -49,6 +49,16 @@ pub enum RowError {
     /// JSON, but not an object.
     #[error("the document for collection `{0}` is not a JSON object")]
     NotAnObject(String),
+    /// More bytes than a document of the collection may have.
+    #[error("the document for collection `{collection}` has {bytes} bytes, more than `max_document` ({limit})")]
+    TooLarge {
+        /// The collection.
+        collection: String,
+        /// Its bytes.
+        bytes: usize,
+        /// How many it may have.
+        limit: u64,
+    },
     /// A required or key value is missing.
     #[error("`{pointer}` is missing: collection `{collection}` needs it for column `{column}`")]
     Missing {
@@ -79,6 +89,10 @@ impl Row {
     /// Checks a JSON document against the collection and picks the columns out of it.
     pub fn new(collection: &Collection, source: &Source<'_>, document: String) -> Result<Self, RowError> {
         let name = || collection.name().to_owned();
+        let limit = collection.max_document_bytes();
+        if document.len() as u64 > limit {
+            return Err(RowError::TooLarge { collection: name(), bytes: document.len(), limit });
+        }
         let json: Value =
             serde_json::from_str(&document).map_err(|source| RowError::Json { collection: name(), source })?;
         if !json.is_object() {
@@ -98,11 +112,9 @@ impl Row {
         })
     }
 
-    /// This row with the document that it became part of, and the columns of that. A value that does not fit its column
-    /// was written before the column was declared, and leaves it empty.
+    /// This row with the document that it became part of, and the columns of that.
     pub(super) fn merged(&self, collection: &Collection, document: &Value) -> Self {
-        let pick = |column: &Column| document.pointer(&column.pointer).and_then(|value| typed(column.kind, value));
-        let values = collection.declaration().columns.iter().map(|column| pick(column).unwrap_or(SqlValue::Null));
+        let values = collection.declaration().columns.iter().map(|column| pick(column, document));
         Self { values: values.collect(), document: document.to_string(), ..self.clone() }
     }
 
@@ -152,6 +164,12 @@ fn typed(kind: ColumnKind, value: &Value) -> Option<SqlValue> {
         ColumnKind::Real => value.as_f64().map(SqlValue::Real),
         ColumnKind::Time => time::from_json(value).map(SqlValue::Integer),
     }
+}
+
+/// The value of a column of a document that was stored before. One that does not fit was written before the column was
+/// declared, and leaves it empty.
+pub(super) fn pick(column: &Column, document: &Value) -> SqlValue {
+    document.pointer(&column.pointer).and_then(|value| typed(column.kind, value)).unwrap_or(SqlValue::Null)
 }
 
 /// The column's value that a text stands for.
