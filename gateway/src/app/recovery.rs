@@ -14,6 +14,9 @@ use crate::store::{Store, cursors, retained as retained_table, sessions as sessi
 /// Records that are read from the journal at once.
 const BATCH: (usize, usize) = (4096, 4 << 20);
 
+/// Records at the journal's end that are read in any case, because the newest message says what time it has been.
+const LATEST: Position = 256;
+
 /// The state to start from.
 pub(super) struct Recovered {
     /// The sessions.
@@ -22,6 +25,8 @@ pub(super) struct Recovered {
     pub(super) retained: Vec<retained_table::Retained>,
     /// Retained messages that the store did not have yet, oldest first.
     pub(super) newer: Vec<Message>,
+    /// The position up to which the snapshots of sessions are complete.
+    complete: Position,
     /// Where the cursors stand.
     pub(super) sessions_at: Position,
     pub(super) retained_at: Position,
@@ -40,11 +45,11 @@ pub(super) enum RecoveryError {
     Journal(#[from] ReadError),
 }
 
-/// Reads the store, then the journal from the older of the two cursors to its end. Blocks.
+/// Reads the store, then the journal from where the first of the two is not complete to its end. Blocks.
 pub(super) fn recover(store: &Store, journal: &Journal, end: Position) -> Result<Recovered, RecoveryError> {
     let mut recovered = Recovered { end, ..read_store(store)? };
-    let (sessions_at, retained_at) = (recovered.sessions_at, recovered.retained_at);
-    let mut reader = journal.reader(sessions_at.min(retained_at) + 1);
+    let from = recovered.complete.min(recovered.retained_at).min(end.saturating_sub(LATEST));
+    let mut reader = journal.reader(from + 1);
     let (mut records, mut damaged) = (0u64, 0u64);
     loop {
         let entries = match reader.next(BATCH.0, BATCH.1) {
@@ -74,11 +79,13 @@ pub(super) fn recover(store: &Store, journal: &Journal, end: Position) -> Result
 
 fn read_store(store: &Store) -> Result<Recovered, RecoveryError> {
     let mut replay = Replay::default();
-    let (rows, retained, sessions_at, retained_at) = store.read_blocking(|connection| {
+    let (rows, retained, complete, sessions_at, retained_at) = store.read_blocking(|connection| {
+        let sessions_at = cursors::get(connection, checkpoint::CURSOR)?.unwrap_or(0);
         Ok::<_, rusqlite::Error>((
             session_table::all(connection)?,
             retained_table::all(connection)?,
-            cursors::get(connection, checkpoint::CURSOR)?.unwrap_or(0),
+            cursors::get(connection, checkpoint::COMPLETE)?.unwrap_or(sessions_at),
+            sessions_at,
             cursors::get(connection, retained::CURSOR)?.unwrap_or(0),
         ))
     })?;
@@ -88,7 +95,7 @@ fn read_store(store: &Store) -> Result<Recovered, RecoveryError> {
             Err(error) => warn!(session = row.key, %error, "a stored session is not readable and is skipped"),
         }
     }
-    Ok(Recovered { replay, retained, newer: Vec::new(), sessions_at, retained_at, end: 0, latest_ms: 0 })
+    Ok(Recovered { replay, retained, newer: Vec::new(), complete, sessions_at, retained_at, end: 0, latest_ms: 0 })
 }
 
 impl Recovered {

@@ -17,8 +17,12 @@ use super::session_log::Snapshot;
 use crate::journal::{Cursor, Durable, Position};
 use crate::store::{Store, WriteError, cursors, sessions as table};
 
-/// The journal cursor's name, and its row in the store.
+/// The journal cursor's name, and its row in the store: what is kept for sessions that wait for it.
 pub const CURSOR: &str = "sessions";
+
+/// The row of the position up to which the snapshots are complete. One session that waits for an old message keeps the
+/// journal, but a restart need not read all of it again.
+pub const COMPLETE: &str = "sessions-complete";
 
 /// How often changed sessions are written.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -36,13 +40,15 @@ enum CheckpointError {
 pub async fn run(broker: Arc<Broker>, store: Store, cursor: Cursor, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut complete = 0;
     loop {
         let last = tokio::select! {
             () = shutdown.cancelled() => true,
             _ = ticks.tick() => false,
         };
-        if let Err(error) = checkpoint(&broker, &store, &cursor).await {
-            error!(%error, "session checkpoint not taken");
+        match checkpoint(&broker, &store, &cursor, complete).await {
+            Ok(delivered) => complete = delivered,
+            Err(error) => error!(%error, "session checkpoint not taken"),
         }
         if last {
             return;
@@ -50,17 +56,28 @@ pub async fn run(broker: Arc<Broker>, store: Store, cursor: Cursor, shutdown: Ca
     }
 }
 
-async fn checkpoint(broker: &Broker, store: &Store, cursor: &Cursor) -> Result<(), CheckpointError> {
+/// Writes what changed since the snapshots were `complete` up to a position; returns the one up to which they are now.
+async fn checkpoint(
+    broker: &Broker,
+    store: &Store,
+    cursor: &Cursor,
+    complete: Position,
+) -> Result<Position, CheckpointError> {
     // Read before the sessions are: what is offered to them later is in the snapshots or behind the cursor.
     let delivered = broker.delivered();
-    let ended = broker.sessions.take_ended();
     let mut changed: Vec<Arc<Session>> = Vec::new();
     let mut rows = Vec::new();
+    let mut ended = Vec::new();
     let mut recorded = delivered;
     let mut oldest: Option<Position> = None;
     for session in broker.sessions.all() {
         let mut inner = session.lock();
         if !inner.durable {
+            continue;
+        }
+        if inner.ended {
+            // It is leaving the table: its record may be behind the position that the snapshots are complete up to.
+            ended.push(session.id);
             continue;
         }
         oldest = oldest.into_iter().chain(inner.oldest()).min();
@@ -70,9 +87,11 @@ async fn checkpoint(broker: &Broker, store: &Store, cursor: &Cursor) -> Result<(
             changed.push(session.clone());
         }
     }
+    // Read after the sessions are: one that had left the table by then is among these.
+    ended.extend(broker.sessions.take_ended());
     let keep_from = oldest.map_or(delivered, |oldest| delivered.min(oldest.saturating_sub(1)));
-    if rows.is_empty() && ended.is_empty() && keep_from <= cursor.position() {
-        return Ok(());
+    if rows.is_empty() && ended.is_empty() && keep_from <= cursor.position() && delivered <= complete {
+        return Ok(complete);
     }
     let gone = ended.clone();
     let written = async {
@@ -85,6 +104,7 @@ async fn checkpoint(broker: &Broker, store: &Store, cursor: &Cursor) -> Result<(
             for (id, state) in &rows {
                 table::put(tx, &id.to_string(), state, delivered)?;
             }
+            cursors::set(tx, COMPLETE, delivered)?;
             cursors::set(tx, CURSOR, keep_from)
         });
         Ok(write.await?)
@@ -92,7 +112,7 @@ async fn checkpoint(broker: &Broker, store: &Store, cursor: &Cursor) -> Result<(
     match written.await {
         Ok(()) => {
             cursor.advance(keep_from);
-            Ok(())
+            Ok(delivered)
         }
         Err(error) => {
             broker.sessions.give_back_ended(ended);

@@ -176,6 +176,8 @@ pub struct Replay {
     filters: Trie<u64, Subscription>,
     /// The highest session id that was ever used.
     pub last_id: u64,
+    /// The sessions that ended and may still have a snapshot.
+    pub ended: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -303,6 +305,7 @@ impl Replay {
 
     fn ended(&mut self, id: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
+        self.ended.push(id);
         for filter in session.subscriptions.keys() {
             self.filters.remove(filter, &id);
         }

@@ -116,6 +116,7 @@ impl Sessions {
             durable: RwLock::default(),
         };
         sessions.table().last_id = replay.last_id;
+        sessions.table().ended.clone_from(&replay.ended);
         for (id, key, inner) in replay.finish(now_ms, limits.queue.stored) {
             let filters: Vec<_> = inner.subscriptions.iter().map(|(f, s)| (f.clone(), *s)).collect();
             let session = Session::new(id, key, inner);

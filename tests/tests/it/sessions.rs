@@ -2,7 +2,7 @@
 
 use crate::gateway;
 use causeway_tests::packet::{self, Value, property};
-use causeway_tests::{Connect, Device, Publish, Version, Will};
+use causeway_tests::{Connect, Device, Gateway, Publish, Version, Will, wait};
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
 
@@ -243,4 +243,57 @@ async fn a_clean_session_leaves_nothing_behind_a_restart() {
     device.ping().await;
     let packets = device.pending();
     assert!(packets.is_empty(), "{packets:?}");
+}
+
+/// The position up to which the sessions' snapshots are complete.
+fn complete(gateway: &Gateway) -> u64 {
+    let store = rusqlite::Connection::open(gateway.setup().path("data/store.sqlite")).unwrap();
+    let sql = "select position from cursors where name = 'sessions-complete'";
+    store.query_row(sql, [], |row| row.get(0)).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_restart_reads_what_is_new_although_a_session_waits_for_an_old_message() {
+    let mut gateway = gateway().await;
+    let pin = Connect::new(Version::V5, "pin").persistent(600);
+    let mut device = gateway.device(pin.clone()).await;
+    device.subscribe("old", 1).await;
+    device.disconnect().await;
+    // A session that has ended leaves nothing behind, whatever of the journal is read again.
+    let ended = Connect::new(Version::V5, "ended").persistent(600);
+    gateway.device(ended.clone()).await.subscribe("busy", 1).await;
+    gateway.device(Connect::new(Version::V5, "ended")).await.disconnect().await;
+
+    let busy = Connect::new(Version::V5, "busy").persistent(600);
+    let mut device = gateway.device(busy.clone()).await;
+    device.subscribe("busy", 2).await;
+    let mut publisher = gateway.v5("publisher").await;
+    assert!(publisher.publish(Publish::new("old", "kept", 1)).await < 0x80);
+    // A message and the three records of its delivery.
+    for n in 0..400 {
+        assert!(publisher.publish(Publish::new("busy", format!("{n}"), 2)).await < 0x80);
+        assert_eq!(device.message().await.text(), n.to_string());
+    }
+    wait::until("a checkpoint", async || (complete(&gateway) > 1500).then_some(())).await;
+    for n in 400..410 {
+        assert!(publisher.publish(Publish::new("busy", format!("{n}"), 2)).await < 0x80);
+    }
+    gateway.kill();
+    gateway.launch().await;
+    let log = gateway.log();
+    let read = log.rsplit_once("records=").unwrap().1.split_whitespace().next().unwrap().parse::<u64>().unwrap();
+    assert!(read < 600, "{read} records were read again");
+
+    let mut device = gateway.device(busy).await;
+    let mut next = 400;
+    while next < 410 {
+        // A delivery whose acknowledgement is not on disk may come again; none may be missing.
+        let n = device.message().await.text().parse::<u32>().unwrap();
+        assert!(n <= next, "{next} is missing before {n}");
+        next = next.max(n + 1);
+    }
+    let mut device = gateway.device(pin).await;
+    assert!(device.session_present);
+    assert_eq!(device.message().await.text(), "kept");
+    assert!(!gateway.device(ended).await.session_present);
 }

@@ -122,6 +122,7 @@ fn an_ended_session_is_gone_and_its_successor_begins_empty() {
     ];
     let replay = replay(records, Replay::default());
     assert_eq!(replay.last_id, 2);
+    assert_eq!(replay.ended, [1], "its snapshot has to go");
     let (_, inner) = only(replay);
     assert!(inner.queue.is_empty() && inner.subscriptions.is_empty());
 }
