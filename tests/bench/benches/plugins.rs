@@ -203,10 +203,14 @@ fn instances(telemetry: &TelemetryPlugin) {
 }
 
 fn neighbours(engine: &Arc<Engine>, telemetry: &TelemetryPlugin) {
-    let settings = "The built-in router, a batch of 16 each millisecond for 5 s on one thread; a misbehaving plugin of the \
-                    same engine is called without a pause on another. Microseconds of a call.";
-    let head = ["beside", "p50", "p99", "ratio of p99", "calls of the other that were stopped"];
-    let mut table = Table::new("A misbehaving neighbour", settings, &head);
+    const ROUNDS: u32 = 4;
+    let settings = format!(
+        "The built-in router, a batch of 16 each millisecond on one thread, {ROUNDS} times one second alone and one second \
+         beside a misbehaving plugin of the same engine that is called without a pause on another thread. Microseconds of a call."
+    );
+    let head =
+        ["beside", "alone p50", "alone p99", "beside p50", "beside p99", "ratio of p99", "stopped calls of the other"];
+    let mut table = Table::new("A misbehaving neighbour", &settings, &head);
     let bodies = [
         ("an endless loop", "(loop $more (br $more)) (unreachable)"),
         ("a panic in each call", "(unreachable)"),
@@ -216,25 +220,31 @@ fn neighbours(engine: &Arc<Engine>, telemetry: &TelemetryPlugin) {
             "(loop $more (call $log (i32.const 0) (i32.const 65536) (i32.const 99)) (br $more)) (unreachable)",
         ),
     ];
-    let alone = paced(telemetry);
-    table.row(vec!["nobody".into(), micros(&alone, 0.5), micros(&alone, 0.99), "1.00".into(), "-".into()]);
     for (what, body) in bodies {
         let other = load(engine, &guest::component(body));
-        let stop = Arc::new(AtomicBool::new(false));
-        let until = Arc::clone(&stop);
-        let misbehaving = thread::spawn(move || {
-            let mut stopped = 0_u32;
-            while !until.load(Ordering::Relaxed) {
-                stopped += u32::from(ask(start(&other, &Limits::default()), 16).is_none());
-            }
-            stopped
-        });
-        let seen = paced(telemetry);
-        stop.store(true, Ordering::Relaxed);
-        let stopped = misbehaving.join().unwrap();
-        let ratio = seen.percentile(0.99) / alone.percentile(0.99);
-        let cells = [micros(&seen, 0.5), micros(&seen, 0.99), format!("{ratio:.2}"), count(f64::from(stopped))];
-        table.row([vec![what.into()], cells.to_vec()].concat());
+        let (mut alone, mut beside, mut stopped) = (Histogram::new(), Histogram::new(), 0);
+        for _ in 0..ROUNDS {
+            alone.add(&paced(telemetry));
+            let stop = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let misbehaving = scope.spawn(|| {
+                    let mut stopped = 0_u32;
+                    while !stop.load(Ordering::Relaxed) {
+                        stopped += u32::from(ask(start(&other, &Limits::default()), 16).is_none());
+                    }
+                    stopped
+                });
+                beside.add(&paced(telemetry));
+                stop.store(true, Ordering::Relaxed);
+                stopped += misbehaving.join().unwrap();
+            });
+        }
+        let ratio = beside.percentile(0.99) / alone.percentile(0.99);
+        let figures = [(&alone, 0.5), (&alone, 0.99), (&beside, 0.5), (&beside, 0.99)];
+        let mut row = vec![what.to_owned()];
+        row.extend(figures.map(|(histogram, share)| micros(histogram, share)));
+        row.extend([format!("{ratio:.2}"), count(f64::from(stopped))]);
+        table.row(row);
     }
     table.print();
 }
@@ -242,7 +252,7 @@ fn neighbours(engine: &Arc<Engine>, telemetry: &TelemetryPlugin) {
 fn paced(plugin: &TelemetryPlugin) -> Histogram {
     let mut instance = Some(start(plugin, &Limits::default()));
     let (began, mut histogram) = (Instant::now(), Histogram::new());
-    while began.elapsed() < Duration::from_secs(5) {
+    while began.elapsed() < Duration::from_secs(1) {
         let start = Instant::now();
         instance = ask(instance.take().unwrap(), 16);
         histogram.record(start.elapsed().as_nanos() as u64);
