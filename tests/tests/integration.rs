@@ -10,6 +10,7 @@ mod it {
     mod deadletters;
     mod durability;
     mod examples;
+    mod extend;
     mod first_light;
     mod hostile;
     mod house;

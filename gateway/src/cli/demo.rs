@@ -30,7 +30,7 @@ pub(super) struct Demo {
     /// The port that devices connect to; 0 takes a free one.
     #[arg(long, default_value_t = 8883)]
     port: u16,
-    /// Keep everything in this folder, which must not exist; without it a temporary one is removed at the end.
+    /// Keep everything in this folder, or go on with one that was kept, on its port; without it a temporary one is removed at the end.
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
     /// End by itself once so many rows have arrived.

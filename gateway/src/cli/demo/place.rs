@@ -13,6 +13,8 @@ use crate::cli::{Exit, Failure};
 pub(super) const VISITOR: &str = "visitor";
 const VEHICLES: u32 = 3;
 
+const CONFIG: &str = "causeway.yaml";
+
 /// The folder, and whether it is removed at the end.
 pub(super) struct Place {
     folder: PathBuf,
@@ -21,8 +23,13 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes the folder with everything that a gateway on `port` and its devices need.
+    /// Makes the folder with everything that a gateway on `port` and its devices need, or takes the one that an earlier
+    /// demo has kept, as it is now.
     pub(super) fn create(keep: Option<&Path>, port: u16) -> Result<Self, Failure> {
+        if let Some(folder) = keep.filter(|folder| folder.join(CONFIG).is_file()) {
+            let folder = fs::canonicalize(folder).map_err(|error| unwritable(folder, &error))?;
+            return Ok(Self { folder, keep: true, vehicles: (1..=VEHICLES).map(Vehicle::new).collect() });
+        }
         let temporary = || std::env::temp_dir().join(format!("causeway-demo-{}", std::process::id()));
         let folder = keep.map_or_else(temporary, Path::to_owned);
         DirBuilder::new().mode(0o700).create(&folder).map_err(|error| unwritable(&folder, &error))?;
@@ -40,7 +47,7 @@ impl Place {
     }
 
     pub(super) fn config_file(&self) -> PathBuf {
-        self.folder.join("causeway.yaml")
+        self.folder.join(CONFIG)
     }
 
     pub(super) fn socket(&self) -> PathBuf {
@@ -62,7 +69,8 @@ impl Place {
         Ok(())
     }
 
-    /// A configuration as an operator would write it; paths start at its own folder.
+    /// A configuration as an operator would write it; paths start at its own folder. Bindings come last, so that another one
+    /// can be added at the end.
     fn config(&self, port: u16) -> String {
         format!(
             "gateway: {{id: demo}}\n\
@@ -72,12 +80,12 @@ impl Place {
                bind: \"127.0.0.1:{port}\"\n  \
                tls: {{certificate: pki/server.pem, key: pki/server-key.pem, client_ca: pki/ca.pem, crl: pki/ca-crl.pem}}\n\
              devices: {{registration: on-first-connect}}\n\
+             metrics: {{bind: \"127.0.0.1:0\"}}\n\
              bindings:\n\
              - name: telemetry\n  \
                kind: telemetry\n  \
                plugin: \"builtin:telemetry\"\n  \
-               filters: [dt/cvra/+/cardata, dt/cvra/+/dtc, dt/cvra/+/trip, dt/cvra/+/event]\n\
-             metrics: {{bind: \"127.0.0.1:0\"}}\n"
+               filters: [dt/cvra/+/cardata, dt/cvra/+/dtc, dt/cvra/+/trip, dt/cvra/+/event]\n"
         )
     }
 }
