@@ -42,7 +42,7 @@ use crate::store::Store;
 pub use binding::{Binding, BindingStatus, State};
 pub use metrics::DispatchMetrics;
 pub use open::{OpenError, Problem, check};
-pub use permissions::Denial;
+pub use permissions::{Denial, Permissions};
 
 use worker::Worker;
 

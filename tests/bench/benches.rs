@@ -2,8 +2,10 @@
 
 mod cost;
 mod plugins;
+mod policy;
 mod rates;
 
 pub(crate) use cost::{growth, idle, silent, start};
 pub(crate) use plugins::plugins;
+pub(crate) use policy::policy;
 pub(crate) use rates::{durable, throughput};

@@ -23,7 +23,7 @@ use std::env;
 /// Name, what it shows, how to run it.
 type Bench = (&'static str, &'static str, fn());
 
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 9] = [
     ("throughput", "deliveries and latency: 1 to 1, 50 to 1, 1 to 50, flat out and at fixed load", benches::throughput),
     ("durable", "publish to PUBACK with a durable binding, beside a bare group commit", benches::durable),
     ("idle", "memory and time of 1,000 and 5,000 idle connections", benches::idle),
@@ -31,6 +31,7 @@ const BENCHES: [Bench; 8] = [
     ("growth", "cost and memory over 10,000 filters, 100,000 topics, 100,000 client ids", benches::growth),
     ("router", "the two candidate shapes of the live path, without sockets", router_shapes::run),
     ("plugins", "a plugin call beside native code, a trap, 100 instances, a misbehaving neighbour", benches::plugins),
+    ("policy", "a decision asked and remembered, effects authorised in a second", benches::policy),
     ("start", "time from exec to the first CONNACK, and idle memory", benches::start),
 ];
 

@@ -22,6 +22,7 @@ mod it {
     mod retained;
     mod router_death;
     mod sessions;
+    mod state;
     mod v5;
     mod wills;
 }

@@ -31,8 +31,8 @@ impl fmt::Display for Denial {
 
 type Answer = Result<(), Arc<Denial>>;
 
-/// The answers for one plugin.
-pub(super) struct Permissions {
+/// What one plugin may do.
+pub struct Permissions {
     principal: Principal,
     policies: Policies,
     generation: u64,
@@ -40,7 +40,8 @@ pub(super) struct Permissions {
 }
 
 impl Permissions {
-    pub(super) fn new(config: &BindingConfig, kind: &str, policies: Policies) -> Self {
+    /// The permissions of a binding's plugin of this kind.
+    pub fn new(config: &BindingConfig, kind: &str, policies: Policies) -> Self {
         let source = if plugins::is_builtin(&config.plugin) { PluginSource::Builtin } else { PluginSource::File };
         let principal = Principal::Plugin { name: config.name.clone(), kind: kind.to_owned(), source };
         Self { principal, generation: policies.generation(), policies, kept: HashMap::new() }
@@ -60,7 +61,10 @@ impl Permissions {
     }
 
     /// Whether the plugin may do this.
-    pub(super) fn ask(&mut self, action: Action, resource: Resource<'_>) -> Answer {
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ask(&mut self, action: Action, resource: Resource<'_>) -> Result<(), Arc<Denial>> {
         // Read before the question, so that an answer is never kept beyond the policies that gave it.
         let generation = self.policies.generation();
         if generation != self.generation {

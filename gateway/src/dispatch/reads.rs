@@ -121,8 +121,7 @@ impl State for Reads {
 }
 
 impl Records for Reads {
-    fn get(&mut self, message: u32, collection: &str, key: &[&str]) -> Result<Option<String>, ReadError> {
-        let _ = message;
+    fn get(&mut self, _: u32, collection: &str, key: &[&str]) -> Result<Option<String>, ReadError> {
         self.lock().record(collection, key)
     }
 }

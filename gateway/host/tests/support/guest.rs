@@ -103,3 +103,39 @@ pub(crate) const PUBLISHES: &str = "
     (i32.store (i32.const 69644) (i32.const 70016)) (i32.store (i32.const 69648) (i32.const 2))
     (i32.store8 (i32.const 69652) (i32.const 1))
     (call $outcome (i32.const 0) (i32.const 69632) (i32.const 1))";
+
+/// Counts the messages of each key in its state, and publishes the count, one byte, to the message's own topic. A message
+/// that begins with `!` traps, after its state was read.
+#[allow(dead_code, reason = "not every test that includes this file counts")]
+pub(crate) const COUNTS: &str =
+    "(local $n i32) (local $count i32) (local $effect i32) (local $value i32) (local $message i32)
+    (i32.store8 (i32.const 60000) (i32.const 110))
+    (loop $next
+      (if (i32.lt_u (local.get $n) (local.get 3))
+        (then
+          (local.set $message (i32.add (local.get 2) (i32.mul (local.get $n) (i32.const 64))))
+          (local.set $value (i32.add (i32.const 61000) (i32.mul (local.get $n) (i32.const 8))))
+          (local.set $effect (i32.add (i32.const 62000) (i32.mul (local.get $n) (i32.const 48))))
+          (local.set $count (i32.const 1))
+          (call $state (local.get $n) (i32.const 60000) (i32.const 1) (i32.const 60016))
+          (if (i32.load8_u (i32.const 60016))
+            (then (local.set $count (i32.add (i32.const 1) (i32.load8_u (i32.load (i32.const 60020)))))))
+          (if (i32.eq (i32.load8_u (i32.load offset=20 (local.get $message))) (i32.const 33)) (then (unreachable)))
+          (i32.store8 (local.get $value) (local.get $count))
+          (i32.store8 (local.get $effect) (i32.const 2))
+          (i32.store offset=4 (local.get $effect) (i32.const 60000))
+          (i32.store offset=8 (local.get $effect) (i32.const 1))
+          (i32.store8 offset=12 (local.get $effect) (i32.const 1))
+          (i32.store offset=16 (local.get $effect) (local.get $value))
+          (i32.store offset=20 (local.get $effect) (i32.const 1))
+          (i32.store8 offset=24 (local.get $effect) (i32.const 1))
+          (i32.store offset=28 (local.get $effect) (i32.load (local.get $message)))
+          (i32.store offset=32 (local.get $effect) (i32.load offset=4 (local.get $message)))
+          (i32.store offset=36 (local.get $effect) (local.get $value))
+          (i32.store offset=40 (local.get $effect) (i32.const 1))
+          (i32.store8 offset=44 (local.get $effect) (i32.const 1))
+          (i32.store offset=65540 (i32.mul (local.get $n) (i32.const 16)) (local.get $effect))
+          (i32.store offset=65544 (i32.mul (local.get $n) (i32.const 16)) (i32.const 2))
+          (local.set $n (i32.add (local.get $n) (i32.const 1)))
+          (br $next))))
+    (call $ok (local.get 3))";

@@ -4,45 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::guest::COUNTS;
 use super::*;
 use crate::config::{BatchConfig, CommitConfig, TrapsConfig};
 use crate::store::state;
 
 const PERMIT: &str = r#"@id("test") permit (principal is Plugin, action in [Action::"publish", Action::"read", Action::"write"], resource);"#;
-
-/// Counts the messages of each key in its state, and publishes the count, one byte, to the message's own topic. A message
-/// that begins with `!` traps, after its state was read.
-const COUNTS: &str = "(local $n i32) (local $count i32) (local $effect i32) (local $value i32) (local $message i32)
-    (i32.store8 (i32.const 60000) (i32.const 110))
-    (loop $next
-      (if (i32.lt_u (local.get $n) (local.get 3))
-        (then
-          (local.set $message (i32.add (local.get 2) (i32.mul (local.get $n) (i32.const 64))))
-          (local.set $value (i32.add (i32.const 61000) (i32.mul (local.get $n) (i32.const 8))))
-          (local.set $effect (i32.add (i32.const 62000) (i32.mul (local.get $n) (i32.const 48))))
-          (local.set $count (i32.const 1))
-          (call $state (local.get $n) (i32.const 60000) (i32.const 1) (i32.const 60016))
-          (if (i32.load8_u (i32.const 60016))
-            (then (local.set $count (i32.add (i32.const 1) (i32.load8_u (i32.load (i32.const 60020)))))))
-          (if (i32.eq (i32.load8_u (i32.load offset=20 (local.get $message))) (i32.const 33)) (then (unreachable)))
-          (i32.store8 (local.get $value) (local.get $count))
-          (i32.store8 (local.get $effect) (i32.const 2))
-          (i32.store offset=4 (local.get $effect) (i32.const 60000))
-          (i32.store offset=8 (local.get $effect) (i32.const 1))
-          (i32.store8 offset=12 (local.get $effect) (i32.const 1))
-          (i32.store offset=16 (local.get $effect) (local.get $value))
-          (i32.store offset=20 (local.get $effect) (i32.const 1))
-          (i32.store8 offset=24 (local.get $effect) (i32.const 1))
-          (i32.store offset=28 (local.get $effect) (i32.load (local.get $message)))
-          (i32.store offset=32 (local.get $effect) (i32.load offset=4 (local.get $message)))
-          (i32.store offset=36 (local.get $effect) (local.get $value))
-          (i32.store offset=40 (local.get $effect) (i32.const 1))
-          (i32.store8 offset=44 (local.get $effect) (i32.const 1))
-          (i32.store offset=65540 (i32.mul (local.get $n) (i32.const 16)) (local.get $effect))
-          (i32.store offset=65544 (i32.mul (local.get $n) (i32.const 16)) (i32.const 2))
-          (local.set $n (i32.add (local.get $n) (i32.const 1)))
-          (br $next))))
-    (call $ok (local.get 3))";
 
 /// Publishes what `latest_telemetry` has for the vehicle `v`, or why that cannot be read, then puts the payload there.
 const READS: &str = "
@@ -175,6 +142,22 @@ async fn a_read_that_was_not_granted_is_told_which_policy_would() {
     until("published", async || ground.published.lock().unwrap().len() == 1).await;
     let told = String::from_utf8(ground.published.lock().unwrap()[0].payload.to_vec()).unwrap();
     assert!(told.contains("may not read latest_telemetry") && told.contains(r#"action == Action::"read""#), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_does_not_answer_is_waited_for_and_costs_no_message() {
+    let ground = Ground::with_policy(PERMIT).await;
+    let dispatch = ground.start(calling(ground.plugin("counts.wasm", COUNTS))).await;
+    let last = ground.append(&message("d1", "x")).await;
+    ground.committed("telemetry/0", last).await;
+    ground.parts.store.write(|tx| tx.execute_batch("alter table state rename to gone")).await.unwrap();
+    let last = ground.append(&message("d1", "x")).await;
+    until("stuck", async || matches!(dispatch.status()[0].state, State::Stuck(_))).await;
+    ground.parts.store.write(|tx| tx.execute_batch("alter table gone rename to state")).await.unwrap();
+    ground.committed("telemetry/0", last).await;
+    assert_eq!(ground.remembered("d1").await, [("n".to_owned(), vec![2])], "not 1: nothing is not what was stored");
+    until("running", async || dispatch.status()[0].state == State::Running).await;
+    assert!(ground.letters().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
