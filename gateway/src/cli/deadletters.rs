@@ -61,7 +61,7 @@ struct Which {
     /// Only those of this binding.
     #[arg(long)]
     binding: Option<String>,
-    /// Only those of this kind: malformed, rejected, denied, trap, unavailable, effect, overflow.
+    /// Only those of this kind: malformed, rejected, denied, loop, trap, unavailable, effect, overflow.
     #[arg(long)]
     kind: Option<String>,
     /// Only those given up from this time on: `2026-01-31T12:00:00Z`, or an age like `15m`.
