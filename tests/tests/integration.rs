@@ -1,6 +1,9 @@
 //! Every test that needs the whole gateway, in one binary: each starts the real program as a process of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "../../gateway/host/tests/support/guest.rs"]
+mod guest;
+
 mod it {
     mod admin;
     mod bounds;

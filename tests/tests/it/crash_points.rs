@@ -5,10 +5,7 @@
 //! SIGKILL leaves what was written, synced or not; what a disk loses with the power is tested in the journal and, for
 //! the store, by `a_store_that_lost_its_newest_commits_gets_the_same_rows_again`.
 
-#[path = "../../../gateway/host/tests/support/guest.rs"]
-mod guest;
-
-use crate::setup;
+use crate::{guest, setup};
 use causeway_tests::{Gateway, Setup, vehicle, wait};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish};

@@ -1,9 +1,6 @@
 //! What a plugin remembers is exact, however often and wherever the process is killed.
 
-#[path = "../../../gateway/host/tests/support/guest.rs"]
-mod guest;
-
-use crate::setup;
+use crate::{guest, setup};
 use causeway_tests::{Gateway, Publish, Setup, wait};
 use serde_json::json;
 use std::fs;
