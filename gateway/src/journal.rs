@@ -17,6 +17,7 @@ mod recover;
 mod scan;
 mod segment;
 mod shared;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use cursor::{Budget, Cursor, Lag, Overflow};
 pub use metrics::JournalMetrics;
 pub use reader::{Entry, ReadError, Reader};
 pub use recover::{OpenError, Recovered};
+pub use verify::{Verified, verify};
 
 use std::io;
 use std::path::Path;

@@ -23,6 +23,7 @@ mod slice;
 pub mod state;
 pub mod usage;
 mod vacuum;
+mod verify;
 mod writer;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ use thiserror::Error;
 pub use metrics::StoreMetrics;
 pub use readers::{ReadError, Reader};
 pub use slice::Slice;
+pub use verify::{Finding, Verified, verify};
 pub use writer::WriteError;
 
 use crate::config::StorageConfig;

@@ -1,5 +1,7 @@
 //! `causeway store`: what the plugins stored.
 
+mod verify;
+
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
@@ -18,6 +20,8 @@ pub(super) struct Store {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Check the data of a stopped gateway: pages, tables, indexes, counts and the journal.
+    Verify(verify::Verify),
     /// List the collections.
     List {
         #[command(flatten)]
@@ -44,6 +48,7 @@ enum Verb {
 impl Store {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         match self.verb {
+            Verb::Verify(verify) => verify.run(output),
             Verb::List { client } => list(&client, output),
             Verb::Query { collection, conditions, since, limit, client } => {
                 let mut query = vec![("limit", limit.to_string())];

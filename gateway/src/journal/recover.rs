@@ -24,7 +24,7 @@ use super::{JournalMetrics, Position};
 /// damaged it. No batch is longer than this, so no position is ever given to two records.
 pub(super) const LEAP: u64 = 1 << 16;
 
-const SUFFIX: &str = ".seg";
+pub(super) const SUFFIX: &str = ".seg";
 const DAMAGED: &str = ".damaged";
 
 /// Why a journal cannot be opened. Damage is not among the reasons.
@@ -113,7 +113,7 @@ pub(super) fn open(disk: &dyn Disk, segment_bytes: u64, metrics: &JournalMetrics
     Ok(Opened { log, spares, recovered })
 }
 
-fn io_error(file: &str, source: io::Error) -> OpenError {
+pub(super) fn io_error(file: &str, source: io::Error) -> OpenError {
     OpenError::Io { file: file.to_owned(), source }
 }
 

@@ -31,6 +31,7 @@ pub use fill::fill;
 pub use get::{get, get_after};
 pub use insert::{Inserted, insert};
 pub use install::install;
+pub(super) use install::{count_sql, missing_indexes, probe};
 pub use merge::merge;
 pub use query::{Query, QueryError, Record, query};
 pub use row::{Row, RowError, Source};

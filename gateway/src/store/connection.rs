@@ -47,6 +47,14 @@ pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection
     Ok(connection)
 }
 
+/// Opens a file that is there as it is, for a look into it.
+pub(super) fn existing(path: &Path) -> rusqlite::Result<Connection> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(OPEN_TIMEOUT)?;
+    Ok(connection)
+}
+
 /// Opens a connection that can only read.
 pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
     let connection =

@@ -267,7 +267,7 @@ fn a_database_that_another_process_locks_is_refused_in_one_line() {
 }
 
 /// Makes a store with a few hundred rows and overwrites a page in the middle of it.
-fn damaged(home: &Home) {
+pub(super) fn damaged(home: &Home) {
     let store = store(home);
     let write = store.write_blocking(|tx| {
         (0..300).try_for_each(|item| outbox::insert(tx, "b", Some(1), item, &[1; 1000]).map(drop))

@@ -5,8 +5,9 @@
 //! few rows at a time (see `fill.rs`). What would make rows meet in another way is done when the rows there allow it,
 //! and refused otherwise.
 
-use rusqlite::{ErrorCode, Transaction, params};
+use rusqlite::{Connection, ErrorCode, Transaction, params};
 
+use super::collection::Index;
 use super::fill;
 use super::{Collection, Column, Declaration, InstallError, Kind, load};
 
@@ -146,7 +147,7 @@ fn has_column(tx: &Transaction<'_>, table: &str, column: &str) -> rusqlite::Resu
 }
 
 /// Name and statement of each index that a declaration gave the table.
-fn indexes(tx: &Transaction<'_>, collection: &Collection) -> rusqlite::Result<Vec<(String, String)>> {
+fn indexes(tx: &Connection, collection: &Collection) -> rusqlite::Result<Vec<(String, String)>> {
     tx.prepare_cached("select name, sql from sqlite_schema where type = 'index' and tbl_name = ?1 and sql is not null")?
         .query_map([collection.table().trim_matches('"')], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
@@ -171,4 +172,24 @@ fn match_indexes(tx: &Transaction<'_>, collection: &Collection) -> Result<(), In
         })?;
     }
     Ok(())
+}
+
+/// The columns of each index that is declared and not there.
+pub(in crate::store) fn missing_indexes(
+    connection: &Connection,
+    collection: &Collection,
+) -> rusqlite::Result<Vec<String>> {
+    let there = indexes(connection, collection)?;
+    let missing = |index: &Index| !there.iter().any(|(_, sql)| index.sql.eq_ignore_ascii_case(sql));
+    Ok(collection.index_sql().into_iter().filter(missing).map(|index| index.columns).collect())
+}
+
+/// Whether the table has all that the collection's statements name.
+pub(in crate::store) fn probe(connection: &Connection, collection: &Collection) -> rusqlite::Result<()> {
+    connection.prepare(collection.insert_sql()).map(drop)
+}
+
+/// Counts the rows and the bytes of their documents.
+pub(in crate::store) fn count_sql(collection: &Collection) -> String {
+    format!("select count(*), coalesce(sum(octet_length(_document)), 0) from {}", collection.table())
 }
