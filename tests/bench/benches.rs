@@ -4,8 +4,10 @@ mod cost;
 mod plugins;
 mod policy;
 mod rates;
+mod retention;
 
 pub(crate) use cost::{growth, idle, silent, start};
 pub(crate) use plugins::plugins;
 pub(crate) use policy::policy;
 pub(crate) use rates::{durable, throughput};
+pub(crate) use retention::retention;

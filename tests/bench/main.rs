@@ -23,7 +23,7 @@ use std::env;
 /// Name, what it shows, how to run it.
 type Bench = (&'static str, &'static str, fn());
 
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 10] = [
     ("throughput", "deliveries and latency: 1 to 1, 50 to 1, 1 to 50, flat out and at fixed load", benches::throughput),
     ("durable", "publish to PUBACK with a durable binding, beside a bare group commit", benches::durable),
     ("idle", "memory and time of 1,000 and 5,000 idle connections", benches::idle),
@@ -32,6 +32,7 @@ const BENCHES: [Bench; 9] = [
     ("router", "the two candidate shapes of the live path, without sockets", router_shapes::run),
     ("plugins", "a plugin call beside native code, a trap, 100 instances, a misbehaving neighbour", benches::plugins),
     ("policy", "a decision asked and remembered, effects authorised in a second", benches::policy),
+    ("retention", "inserts into a collection with and without trimming beside them", benches::retention),
     ("start", "time from exec to the first CONNACK, and idle memory", benches::start),
 ];
 

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use causeway::config::{JournalConfig, StorageConfig};
-use causeway::store::collections::{self, Collection, Column, ColumnKind, Declaration, InstallError, Kind, Retention, Row, Source};
+use causeway::store::collections::{
+    self, Collection, Column, ColumnKind, Declaration, InstallError, Kind, Retention, Row, Source,
+};
 use causeway::store::{Store, StoreMetrics, retention};
 use prometheus_client::registry::Registry;
 
@@ -67,11 +69,16 @@ async fn load(trims: bool) -> (Histogram, u64) {
 }
 
 fn collection(max_rows: Option<u64>) -> Collection {
-    let column = |name: &str, kind| Column { name: name.to_owned(), pointer: format!("/{name}"), kind, required: false };
+    let column =
+        |name: &str, kind| Column { name: name.to_owned(), pointer: format!("/{name}"), kind, required: false };
     Collection::new(Declaration {
         name: "bench".to_owned(),
         kind: Kind::Append { unique: vec!["id".to_owned()] },
-        columns: vec![column("vin", ColumnKind::Text), column("id", ColumnKind::Integer), column("at", ColumnKind::Time)],
+        columns: vec![
+            column("vin", ColumnKind::Text),
+            column("id", ColumnKind::Integer),
+            column("at", ColumnKind::Time),
+        ],
         time: Some("at".to_owned()),
         indexes: vec![vec!["vin".to_owned(), "at".to_owned()]],
         retention: Retention { max_rows, ..Retention::default() },
