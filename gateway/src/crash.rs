@@ -14,6 +14,18 @@ pub(crate) fn point(name: &str, binding: &str) {
 #[inline]
 pub(crate) fn point(_: &str, _: &str) {}
 
+/// `CAUSEWAY_ROUTER_LIVES=<n>`: with every n-th message the router's thread panics, and the process goes on.
+#[cfg(debug_assertions)]
+pub(crate) fn router_life() -> Option<u64> {
+    std::env::var("CAUSEWAY_ROUTER_LIVES").ok()?.parse().ok()
+}
+
+/// Nothing, in a release build.
+#[cfg(not(debug_assertions))]
+pub(crate) const fn router_life() -> Option<u64> {
+    None
+}
+
 #[cfg(debug_assertions)]
 mod armed {
     use std::sync::OnceLock;

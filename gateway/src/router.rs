@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::crash;
+
 /// The one topic inside the router; ASCII, because rumqttd slices the first byte of a topic.
 const TOPIC: &str = "m";
 /// How long the router may take to answer an attachment.
@@ -30,8 +32,6 @@ const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 /// Deliveries between two chances for other tasks of this worker thread.
 const DELIVERIES_PER_TURN: u32 = 128;
-/// For tests with the real binary: how many messages each router lives. Debug builds only.
-const LIFE: &str = "CAUSEWAY_ROUTER_LIVES";
 
 /// The bounds of the live path.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ struct Shared {
     /// For each delivery link the sequence number of the last message that it has handled.
     delivered: Vec<AtomicU64>,
     room: Notify,
-    /// The router dies with every so many messages: [`LIFE`].
+    /// A test wants the router dead with every so many messages.
     life: Option<u64>,
 }
 
@@ -103,7 +103,7 @@ impl Router {
         let delivered = (0..limits.links.max(1)).map(|_| AtomicU64::new(0)).collect();
         let ingest = Mutex::new(Ingest { link: None, first: 1, window: VecDeque::new(), bytes: 0 });
         let (last, room) = (AtomicU64::new(0), Notify::new());
-        let life = std::env::var(LIFE).ok().filter(|_| cfg!(debug_assertions)).and_then(|life| life.parse().ok());
+        let life = crash::router_life();
         Self { shared: Arc::new(Shared { limits, metrics, ingest, last, delivered, room, life }) }
     }
 
