@@ -101,10 +101,18 @@ impl Setup {
         self.set("policies.dir", Value::Null)
     }
 
-    /// The built-in telemetry plugin on the topics of the vehicles.
+    /// The built-in telemetry plugin on all topics that it knows.
     #[must_use]
     pub fn telemetry(self) -> Self {
-        let filters = ["dt/cvra/+/cardata", "dt/cvra/+/dtc", "dt/cvra/+/trip", "dt/cvra/+/event"];
+        let filters = [
+            "dt/cvra/+/cardata",
+            "dt/cvra/+/dtc",
+            "dt/cvra/+/trip",
+            "dt/cvra/+/event",
+            "cdf/assetlibrary/events/devices/#",
+            "cdf/assetlibrary/events/groups/#",
+            "$aws/events/jobExecution/#",
+        ];
         self.set(
             "bindings",
             json!([{ "name": "telemetry", "kind": "telemetry", "plugin": "builtin:telemetry",

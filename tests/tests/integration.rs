@@ -26,6 +26,7 @@ mod it {
     mod router_death;
     mod sessions;
     mod state;
+    mod telemetry;
     mod v5;
     mod wills;
 }

@@ -46,8 +46,16 @@ section! {
     }
 }
 
-/// What the built-in telemetry plugin handles.
-pub const TELEMETRY_FILTERS: [&str; 4] = ["dt/cvra/+/cardata", "dt/cvra/+/dtc", "dt/cvra/+/trip", "dt/cvra/+/event"];
+/// What the built-in telemetry plugin handles. It knows update jobs as well, but whoever may publish those is believed
+/// about every vehicle: an operator names that topic.
+pub const TELEMETRY_FILTERS: [&str; 6] = [
+    "dt/cvra/+/cardata",
+    "dt/cvra/+/dtc",
+    "dt/cvra/+/trip",
+    "dt/cvra/+/event",
+    "cdf/assetlibrary/events/devices/#",
+    "cdf/assetlibrary/events/groups/#",
+];
 
 section! {
     /// How many messages one call gets. It never waits for more.

@@ -41,16 +41,17 @@ impl Router for Telemetry {
             payload: message.payload,
             received_ms: message.received_ms,
         };
-        let rows = route(&self.0, input, &Nothing)?;
+        let rows = route(&self.0, input, &Kept(message))?;
         Ok(rows.into_iter().fold(Effects::new(), |effects, row| effects.put(row.collection, row.document)))
     }
 }
 
-struct Nothing;
+/// The collections as the gateway lets this message see them.
+struct Kept<'a>(Message<'a>);
 
-impl Records for Nothing {
-    fn get(&self, _: &str, _: &str) -> Result<Option<String>, Failure> {
-        Ok(None)
+impl Records for Kept<'_> {
+    fn get(&self, collection: &str, key: &str) -> Result<Option<String>, Failure> {
+        Ok(self.0.record(collection, &[key])?)
     }
 }
 
