@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::{Config, Problem};
+use crate::devices::Devices;
 use crate::dispatch::Dispatch;
 use crate::metrics::Readiness;
 use crate::mqtt::broker::Broker;
@@ -98,6 +99,12 @@ impl App {
     #[must_use]
     pub const fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The device registry, for whoever runs the gateway as a part of itself.
+    #[must_use]
+    pub fn devices(&self) -> &Devices {
+        &self.broker.devices
     }
 
     /// Ends in order: no new connections, sessions say goodbye, plugins finish, the outbox goes out, stores close.

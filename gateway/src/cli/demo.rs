@@ -20,6 +20,7 @@ use self::watch::Watch;
 use super::{Exit, Failure, Output, run};
 use crate::app::App;
 use crate::config::{Config, LogConfig, LogLevel};
+use crate::devices::{Change, ChangeError};
 use crate::{config, log};
 
 /// How often the vehicles report and new rows are shown.
@@ -53,7 +54,15 @@ impl Demo {
         let address = app.listeners().first().map(|(_, address)| *address);
         let address = address.ok_or_else(|| Failure::new(Exit::Internal, "no listener"))?;
         introduce(place, address.port(), output);
+        let library = Change { groups: Some(vec![place::LIBRARY.to_owned()]), ..Change::default() };
+        let added = app.devices().add(place::LIBRARY, library).await;
+        match added {
+            // A folder that was kept has it already.
+            Ok(_) | Err(ChangeError::Exists(_)) => {}
+            Err(error) => return Err(Failure::new(Exit::Internal, error.to_string())),
+        }
         let mut vehicles = JoinSet::new();
+        vehicles.spawn(place.library()?.speak(address, STEP));
         for vehicle in place.fleet()? {
             vehicles.spawn(vehicle.drive(address, STEP));
         }
@@ -85,7 +94,8 @@ fn introduce(place: &Place, port: u16, output: &mut Output) {
     let folder = place.folder().display();
     output.text(&format!(
         "Causeway listens on 127.0.0.1:{port}: MQTT 3.1.1 and 5 over mutual TLS.\n\
-         Three vehicles connect and publish; their messages become rows. Ctrl-C ends it.\n\
+         Three vehicles connect and publish; their messages become rows. An asset library says what they are, so\n\
+         their telemetry gets a model, software, trouble codes and anomalies: vehicle-2 runs hot. Ctrl-C ends it.\n\
          \n\
          certificates  {folder}/pki/ca.pem, visitor.pem and visitor-key.pem for you\n\
          data          {folder}/data\n\
@@ -95,6 +105,8 @@ fn introduce(place: &Place, port: u16, output: &mut Output) {
          {publish}\n\
          {program} status --socket {socket}\n\
          {program} store query latest_telemetry --socket {socket}\n\
+         {program} store query shared_cardata --where vin=vehicle-2 --socket {socket}\n\
+         {program} store query anomaly --socket {socket}\n\
          {program} device list --socket {socket}\n\
          \n",
         publish = publish_line(place, port),

@@ -4,13 +4,17 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::fleet::Driver;
+use time::OffsetDateTime;
+
+use super::fleet::{Driver, Library};
 use super::vehicle::Vehicle;
 use crate::certs::{Authority, CertsError, DeviceRequest, InitRequest};
 use crate::cli::{Exit, Failure};
 
 /// The device whose certificate is for the reader.
 pub(super) const VISITOR: &str = "visitor";
+/// The client that says what the vehicles are; the registry's group of the same name gives it the right.
+pub(super) const LIBRARY: &str = "asset-library";
 const VEHICLES: u32 = 3;
 
 const CONFIG: &str = "causeway.yaml";
@@ -61,9 +65,16 @@ impl Place {
         vehicles.map(|vehicle| Driver::new(vehicle, &pki)).collect()
     }
 
+    /// The asset library with what it has to say about the vehicles.
+    pub(super) fn library(&self) -> Result<Library, Failure> {
+        let now = OffsetDateTime::now_utc();
+        let reports = self.vehicles.iter().flat_map(|vehicle| vehicle.descriptions(now)).collect();
+        Library::new(LIBRARY, reports, &self.folder.join("pki"))
+    }
+
     fn make_certificates(&self) -> Result<(), CertsError> {
         let mut authority = Authority::init(&self.folder.join("pki"), &InitRequest::default())?;
-        for name in self.vehicles.iter().map(|vehicle| vehicle.id.as_str()).chain([VISITOR]) {
+        for name in self.vehicles.iter().map(|vehicle| vehicle.id.as_str()).chain([VISITOR, LIBRARY]) {
             authority.issue(&DeviceRequest::new(name))?;
         }
         Ok(())
@@ -85,7 +96,8 @@ impl Place {
              - name: telemetry\n  \
                kind: telemetry\n  \
                plugin: \"builtin:telemetry\"\n  \
-               filters: [dt/cvra/+/cardata, dt/cvra/+/dtc, dt/cvra/+/trip, dt/cvra/+/event]\n"
+               filters: [dt/cvra/+/cardata, dt/cvra/+/dtc, dt/cvra/+/trip, dt/cvra/+/event, \
+               cdf/assetlibrary/events/devices/#, cdf/assetlibrary/events/groups/#]\n"
         )
     }
 }

@@ -38,7 +38,9 @@ impl Vehicle {
         let step = step + u64::from(self.number) * 3;
         let mut reports = vec![self.report("cardata", self.cardata(step, now))];
         if step.is_multiple_of(TROUBLE_STEPS) {
-            reports.push(self.report("dtc", self.trouble(step, now)));
+            reports.push(self.report("dtc", self.trouble(step / TROUBLE_STEPS, true, now)));
+            // The code before it has been mended.
+            reports.push(self.report("dtc", self.trouble((step / TROUBLE_STEPS).saturating_sub(1), false, now)));
         }
         if step.is_multiple_of(EVENT_STEPS) {
             reports.push(self.report("event", self.event(step, now)));
@@ -47,6 +49,23 @@ impl Vehicle {
             reports.push(self.report("trip", self.trip(step, now)));
         }
         reports
+    }
+
+    /// What an asset library says of the vehicle and of the device in it.
+    pub(super) fn descriptions(&self, now: OffsetDateTime) -> Vec<Report> {
+        let events = |kind: &str| format!("cdf/assetlibrary/events/{kind}/{}/modify", self.id);
+        let (at, ecu, group) = (stamp(now), format!("ecu-{}", self.number), format!("/auto/vehicles/{}", self.id));
+        let vehicle = json!({ "name": self.id, "groupPath": group, "attributes": {
+            "make": "Causeway", "model": format!("Model {}", self.number), "modelYear": 2026,
+        } });
+        let software = json!({ "deviceId": ecu, "attributes": { "status": "installed", "softwareVersion": "1.0.0" } });
+        let place = json!({ "deviceId": ecu, "attachedToGroup": group, "relationship": "installed_in" });
+        let event = |payload| json!({ "event": "modify", "time": at, "payload": payload });
+        vec![
+            Report { topic: events("groups"), payload: event(vehicle) },
+            Report { topic: events("devices"), payload: event(software) },
+            Report { topic: events("devices"), payload: json!({ "event": "modify", "time": at, "attributes": place }) },
+        ]
     }
 
     fn report(&self, kind: &str, payload: Value) -> Report {
@@ -82,14 +101,24 @@ impl Vehicle {
                     "TicksFL": turns, "TicksFR": turns, "TicksRL": turns, "TicksRR": turns,
                 },
                 "Fuel": rounded((48.0 - float(step) * 0.02).max(5.0)),
-                "OilTemp": rounded(200.0 + 40.0 * (float(step) / 9.0).sin()),
+                "OilTemp": self.oil_temperature(step),
             }),
         )
     }
 
-    fn trouble(&self, step: u64, now: OffsetDateTime) -> Value {
-        let code = pick(&TROUBLE_CODES, step / TROUBLE_STEPS);
-        self.message(step, now, json!({ "DTC": { "Code": code, "Changed": "true" } }))
+    fn trouble(&self, at: u64, changed: bool, now: OffsetDateTime) -> Value {
+        let code = pick(&TROUBLE_CODES, at);
+        let mut message = self.message(at, now, json!({ "DTC": { "Code": code, "Changed": changed.to_string() } }));
+        if let Some(id) = message.get_mut("MessageId") {
+            *id = format!("{}-{code}-{}", self.id, stamp(now)).into();
+        }
+        message
+    }
+
+    /// The second vehicle runs hot: its oil goes beyond the limit and cools again.
+    fn oil_temperature(&self, step: u64) -> f64 {
+        let usual = if self.number == 2 { 250.0 } else { 200.0 };
+        rounded(usual + 45.0 * (float(step) / 9.0).sin())
     }
 
     fn event(&self, step: u64, now: OffsetDateTime) -> Value {

@@ -7,9 +7,22 @@ use crate::store::Store;
 use crate::store::collections::{Query, QueryError, Record, query};
 
 /// A collection, and the fields of its documents that a line shows.
-const SHOWN: [(&str, &[&str]); 4] = [
-    ("cardata", &["/speed/average", "/oiltemp", "/fuel", "/geolocation/latitude", "/geolocation/longitude"]),
-    ("dtc", &["/dtc/code"]),
+const SHOWN: [(&str, &[&str]); 5] = [
+    (
+        "cardata",
+        &[
+            "/attributes/model",
+            "/devices/0/softwareversion",
+            "/speed/average",
+            "/oiltemp",
+            "/fuel",
+            "/geolocation/location",
+            "/trouble_codes/0/code",
+            "/anomalies/0/anomaly_type",
+        ],
+    ),
+    ("dtc", &["/dtc/code", "/dtc/changed"]),
+    ("anomaly", &["/anomaly_type", "/value", "/anomaly_score"]),
     ("trip", &["/tripid", "/tripsummary/distance"]),
     ("event", &["/alert/videoevent/event_name"]),
 ];
