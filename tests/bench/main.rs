@@ -23,9 +23,10 @@ use std::env;
 /// Name, what it shows, how to run it.
 type Bench = (&'static str, &'static str, fn());
 
-const BENCHES: [Bench; 10] = [
+const BENCHES: [Bench; 11] = [
     ("throughput", "deliveries and latency: 1 to 1, 50 to 1, 1 to 50, flat out and at fixed load", benches::throughput),
     ("durable", "publish to PUBACK with a durable binding, beside a bare group commit", benches::durable),
+    ("rows", "publish to committed rows, beside a bare loop; the plugin beside native code", benches::rows),
     ("idle", "memory and time of 1,000 and 5,000 idle connections", benches::idle),
     ("silent", "latency of good clients beside 300 silent sockets", benches::silent),
     ("growth", "cost and memory over 10,000 filters, 100,000 topics, 100,000 client ids", benches::growth),
