@@ -5,6 +5,7 @@
 //! of their own: they ask the parts that the composition root hands over in [`Context`].
 
 mod audit;
+mod bindings;
 mod caller;
 mod certificates;
 mod dead_letters;

@@ -4,6 +4,7 @@
 //! Every noun takes `-o json`.
 
 mod audit;
+mod binding;
 mod certs;
 mod check;
 mod client;
@@ -75,6 +76,8 @@ enum Noun {
     Record(record::Record),
     /// Build plugins, and run recorded messages through them.
     Plugin(plugin::Plugin),
+    /// List the bindings, and resume one that is parked.
+    Binding(binding::Binding),
     /// Query what the plugins stored.
     Store(store::Store),
     /// List, show, send again and drop messages that no plugin could handle.
@@ -108,6 +111,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Noun::Device(device) => device.run(&mut output),
         Noun::Record(record) => record.run(&mut output),
         Noun::Plugin(plugin) => plugin.run(&mut output),
+        Noun::Binding(binding) => binding.run(&mut output),
         Noun::Store(store) => store.run(&mut output),
         Noun::DeadLetters(letters) => letters.run(&mut output),
         Noun::Audit(audit) => audit.run(&mut output),

@@ -19,6 +19,7 @@ mod outbox;
 mod permissions;
 mod places;
 mod reads;
+mod versions;
 mod worker;
 
 #[cfg(test)]

@@ -67,6 +67,9 @@ pub struct Health {
 /// Asks each accept loop to prove itself.
 pub type Probe = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<Health>> + Send>> + Send + Sync>;
 
+/// Asks which parts need an operator.
+pub type Alarms = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// What the three routes answer from.
 #[derive(Clone)]
 pub struct Watched {
@@ -76,6 +79,8 @@ pub struct Watched {
     pub probe: Probe,
     /// How long `probe` may take.
     pub probe_timeout: Duration,
+    /// What is to be said beside it: each a line about a part that needs an operator.
+    pub alarms: Alarms,
     /// For `/readyz`.
     pub readiness: watch::Receiver<Readiness>,
 }
@@ -130,7 +135,9 @@ async fn healthz(State(watched): State<Watched>) -> Response {
 async fn readyz(State(watched): State<Watched>) -> Response {
     let readiness = *watched.readiness.borrow();
     let status = if readiness == Readiness::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("{}\n", readiness.word())).into_response()
+    // A part that needs an operator is no reason to take the whole gateway out of service.
+    let alarms: String = (watched.alarms)().into_iter().map(|alarm| format!("{alarm}\n")).collect();
+    (status, format!("{}\n{alarms}", readiness.word())).into_response()
 }
 
 #[cfg(test)]
@@ -152,7 +159,13 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (readiness, receiver) = watch::channel(Readiness::Starting);
         let registry = Arc::new(registry("edge-1"));
-        let watched = Watched { registry, probe, probe_timeout: Duration::from_millis(50), readiness: receiver };
+        let watched = Watched {
+            registry,
+            probe,
+            probe_timeout: Duration::from_millis(50),
+            alarms: Arc::new(Vec::new),
+            readiness: receiver,
+        };
         let stop = CancellationToken::new();
         let task = tokio::spawn(run(listener, watched, stop.clone()));
         Server { address, readiness, stop, task }

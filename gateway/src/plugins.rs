@@ -3,6 +3,9 @@
 //!
 //! What a plugin may do and when it is called is not decided here; a reference to a registry is not understood yet.
 
+mod kept;
+
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,9 +23,13 @@ use crate::config::PluginsConfig;
 
 /// The command of this program that compiles a component for a gateway.
 pub const COMPILE: &str = "compile-plugin";
+use kept::Kept;
 
 const BUILTIN: &str = "builtin:";
 const FILE: &str = "file://";
+
+/// Where the components that ran lie in the data directory.
+const COMPONENTS: &str = "plugins/components";
 
 /// Where compiled plugins lie in the data directory.
 const COMPILED: &str = "plugins/compiled";
@@ -42,6 +49,14 @@ pub enum OpenError {
     /// The folder of the compile cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The folder of the components.
+    #[error("{path}: components cannot be kept: {source}", path = .path.display())]
+    Kept {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
 }
 
 /// Why a reference leads to no plugin; the operator mends the reference or the plugin.
@@ -137,6 +152,7 @@ pub struct Plugins {
     engine: Arc<Engine>,
     cache: Option<CompileCache>,
     metrics: PluginsMetrics,
+    kept: Option<Kept>,
 }
 
 impl Plugins {
@@ -146,7 +162,9 @@ impl Plugins {
     /// [`OpenError`].
     pub fn open(data_dir: &Path, engine: EngineConfig, metrics: PluginsMetrics) -> Result<Self, OpenError> {
         let cache = CompileCache::open(&data_dir.join(COMPILED))?;
-        Ok(Self { cache: Some(cache), metrics, ..Self::without_cache(engine)? })
+        let path = data_dir.join(COMPONENTS);
+        let kept = Kept::open(&path).map_err(|source| OpenError::Kept { path, source })?;
+        Ok(Self { cache: Some(cache), kept: Some(kept), metrics, ..Self::without_cache(engine)? })
     }
 
     /// Starts the engine; everything is compiled anew and nothing is kept.
@@ -154,7 +172,12 @@ impl Plugins {
     /// # Errors
     /// [`EngineError`].
     pub fn without_cache(engine: EngineConfig) -> Result<Self, EngineError> {
-        Ok(Self { engine: Arc::new(Engine::start(engine)?), cache: None, metrics: PluginsMetrics::default() })
+        Ok(Self {
+            engine: Arc::new(Engine::start(engine)?),
+            cache: None,
+            kept: None,
+            metrics: PluginsMetrics::default(),
+        })
     }
 
     /// The engine that runs what was loaded.
@@ -169,21 +192,48 @@ impl Plugins {
     /// # Errors
     /// [`LoadError`].
     pub fn load(&self, reference: &str) -> Result<Component, LoadError> {
-        let component = match reference.strip_prefix(BUILTIN) {
-            Some(name) => {
-                let bytes = causeway_plugins::builtin(name);
-                self.compile(bytes.ok_or_else(|| LoadError::Builtin { name: name.to_owned() })?)
-            }
-            None => {
-                let path = PathBuf::from(reference.strip_prefix(FILE).unwrap_or(reference));
-                self.compile(&std::fs::read(&path).map_err(|source| LoadError::File { path, source })?)
-            }
-        }?;
-        tracing::debug!(plugin = reference, digest = %component.digest(), "plugin compiled");
-        Ok(component)
+        Ok(self.compile(&self.bytes(reference)?)?)
     }
 
-    fn compile(&self, bytes: &[u8]) -> Result<Component, causeway_host::LoadError> {
+    /// The bytes that a reference leads to.
+    ///
+    /// # Errors
+    /// [`LoadError::Builtin`] and [`LoadError::File`].
+    pub fn bytes(&self, reference: &str) -> Result<Cow<'static, [u8]>, LoadError> {
+        if let Some(name) = reference.strip_prefix(BUILTIN) {
+            let bytes = causeway_plugins::builtin(name);
+            return bytes.map(Cow::Borrowed).ok_or_else(|| LoadError::Builtin { name: name.to_owned() });
+        }
+        let path = PathBuf::from(reference.strip_prefix(FILE).unwrap_or(reference));
+        std::fs::read(&path).map(Cow::Owned).map_err(|source| LoadError::File { path, source })
+    }
+
+    /// Keeps a component that a binding may have to go back to.
+    pub fn keep(&self, digest: &str, bytes: &[u8]) {
+        if let Some(Err(error)) = self.kept.as_ref().map(|kept| kept.keep(digest, bytes)) {
+            tracing::warn!(digest, %error, "a component is not kept: its binding cannot go back to it");
+        }
+    }
+
+    /// A component that was kept.
+    #[must_use]
+    pub fn kept(&self, digest: &str) -> Option<Vec<u8>> {
+        let warn = |error: &io::Error| tracing::warn!(digest, %error, "a component that was kept is not readable");
+        self.kept.as_ref()?.get(digest).inspect_err(warn).ok()?
+    }
+
+    /// Keeps no components but these.
+    pub fn retain(&self, digests: &[String]) {
+        if let Some(Err(error)) = self.kept.as_ref().map(|kept| kept.retain(digests)) {
+            tracing::warn!(%error, "components that nobody needs are not removed");
+        }
+    }
+
+    /// Compiles the bytes of a component, or takes the result from the cache.
+    ///
+    /// # Errors
+    /// They are no component that can be used.
+    pub fn compile(&self, bytes: &[u8]) -> Result<Component, causeway_host::LoadError> {
         let warn = |error: &CacheError| tracing::warn!(%error, "the compile cache did not help");
         Component::load(&self.engine, bytes, self.cache.as_ref(), warn).inspect_err(|error| {
             if let Some(limit) = error.limit() {

@@ -24,6 +24,7 @@ pub mod state;
 pub mod usage;
 mod vacuum;
 mod verify;
+pub mod versions;
 mod writer;
 
 use std::collections::HashMap;

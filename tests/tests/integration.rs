@@ -6,6 +6,7 @@ mod guest;
 
 mod it {
     mod admin;
+    mod bindings;
     mod bounds;
     mod certificates;
     mod compiler;

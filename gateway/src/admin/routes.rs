@@ -1,7 +1,7 @@
 //! The route table: everything that operators can ask, and what they must be permitted for it.
 
 use super::route::{Answering, Call, Method, Route};
-use super::{Context, audit, certificates, dead_letters, devices, policies, query, recordings, status};
+use super::{Context, audit, bindings, certificates, dead_letters, devices, policies, query, recordings, status};
 use crate::policy::Action::{Administer, Operate, View};
 use crate::policy::Area;
 
@@ -26,7 +26,17 @@ pub(super) const ROUTES: &[Route] = &[
     look("/v1/config", Area::Gateway, "Show the effective configuration.", handler!(status::config)),
     look("/v1/listeners", Area::Gateway, "List the listeners.", handler!(status::listeners)),
     look("/v1/journal", Area::Gateway, "Show the journal and who reads it.", handler!(status::journal)),
-    look("/v1/bindings", Area::Plugins, "List the bindings and how far behind they are.", handler!(status::bindings)),
+    look("/v1/bindings", Area::Plugins, "List the bindings and how far behind they are.", handler!(bindings::list)),
+    Route {
+        method: Method::Post,
+        path: "/v1/bindings/{name}/resume",
+        action: Operate,
+        area: Area::Plugins,
+        summary: "Look a binding's plugin up anew and call it again, also a version that trapped too often.",
+        query: &[],
+        body: None,
+        handler: handler!(bindings::resume),
+    },
     Route {
         query: &[("device", "Only the sessions of this device.")],
         ..look("/v1/sessions", Area::Sessions, "List the sessions.", handler!(status::sessions))

@@ -40,11 +40,6 @@ pub(super) async fn listeners(context: Context, _: Call) -> Result<Json, Refused
     Ok(json!((context.views.listeners)()))
 }
 
-/// The bindings and how far behind they are.
-pub(super) async fn bindings(context: Context, _: Call) -> Result<Json, Refused> {
-    Ok(json!((context.views.bindings)()))
-}
-
 /// The journal and who reads it.
 pub(super) async fn journal(context: Context, _: Call) -> Result<Json, Refused> {
     Ok(json!((context.views.journal)()))

@@ -73,7 +73,7 @@ fn fixture_with(config: &str) -> Fixture {
             bindings: Box::new(Vec::new),
             journal: Box::new(move || journal.clone()),
         },
-        orders: Orders { replay: Box::new(|_| false) },
+        orders: Orders { replay: Box::new(|_| false), resume: Box::new(|_| false) },
         metrics: AdminMetrics::new(&mut registry),
         tasks: TaskTracker::new(),
     });

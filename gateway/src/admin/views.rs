@@ -23,6 +23,8 @@ pub type View<T> = Box<dyn Fn() -> T + Send + Sync>;
 pub struct Orders {
     /// Dead letters wait for the binding.
     pub replay: Order,
+    /// Its plugin is to be looked up anew and called again.
+    pub resume: Order,
 }
 
 /// Tells the binding of a name, without waiting for what comes of it; `false` if there is none.
@@ -98,6 +100,8 @@ pub struct BindingView {
     pub dead_letters: u64,
     /// Calls that were stopped since the start.
     pub traps: u64,
+    /// How often it was resumed since the start.
+    pub resumed: u64,
 }
 
 /// The journal.

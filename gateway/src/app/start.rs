@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::recovery::{Recovered, recover};
-use super::views::{Listening, orders, views};
+use super::views::{Listening, alarms, orders, views};
 use super::{App, StartError, Tasks, health};
 use crate::admin::{self, AdminMetrics, Context, Https, Parts, Reloads, What};
 use crate::clock::Clock;
@@ -123,7 +123,8 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
     let (readiness, ready) = watch::channel(Readiness::Ready);
     if let Some(watching) = watching {
         let (probe, probe_timeout) = (health::probe(listening), config.metrics.probe_timeout);
-        let watched = Watched { registry: Arc::new(registry), probe, probe_timeout, readiness: ready };
+        let alarms = alarms(dispatch.bindings().to_vec());
+        let watched = Watched { registry: Arc::new(registry), probe, probe_timeout, alarms, readiness: ready };
         tasks.background.spawn(metrics::run(watching, watched, tasks.parts.clone()));
     }
     info!(gateway = id, version = env!("CARGO_PKG_VERSION"), "started");

@@ -8,6 +8,7 @@ use crate::admin::{
 };
 use crate::dispatch::{Binding, BindingStatus, State};
 use crate::journal::{CursorStatus, Journal, JournalState};
+use crate::metrics::Alarms;
 use crate::mqtt::broker::Broker;
 use crate::mqtt::listener::Probes;
 use crate::mqtt::session::{Live, Session};
@@ -35,7 +36,16 @@ pub(super) fn views(broker: &Arc<Broker>, listeners: Vec<Listening>, bindings: V
 
 /// What operators can tell bindings.
 pub(super) fn orders(bindings: &[Arc<Binding>]) -> Orders {
-    Orders { replay: order(bindings, Binding::replay) }
+    Orders { replay: order(bindings, Binding::replay), resume: order(bindings, Binding::resume) }
+}
+
+/// The bindings that do not run as they are configured.
+pub(super) fn alarms(bindings: Vec<Arc<Binding>>) -> Alarms {
+    Arc::new(move || {
+        let states = bindings.iter().map(|binding| binding.status());
+        let alarming = states.filter(|status| status.state != State::Running);
+        alarming.map(|status| format!("binding {}: {}", status.name, status.state.word())).collect()
+    })
 }
 
 fn order(bindings: &[Arc<Binding>], tell: impl Fn(&Binding) + Send + Sync + 'static) -> Order {
@@ -96,6 +106,7 @@ fn binding_view(status: BindingStatus) -> BindingView {
         state: match status.state {
             State::Running => "running".to_owned(),
             State::Parked(reason) => format!("parked: {reason}"),
+            State::RolledBack(reason) => format!("rolled back: {reason}"),
             State::Stuck(reason) => format!("stuck: {reason}"),
         },
         delivery: if status.durable { "durable" } else { "live" },
@@ -104,6 +115,7 @@ fn binding_view(status: BindingStatus) -> BindingView {
         handled: status.handled,
         dead_letters: status.dead_letters,
         traps: status.traps,
+        resumed: status.resumed,
     }
 }
 

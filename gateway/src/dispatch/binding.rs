@@ -1,7 +1,7 @@
 //! A binding as others see it: which topics it handles, whether it has room, how it is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -22,10 +22,51 @@ pub enum State {
     /// It does.
     #[default]
     Running,
-    /// Its plugin trapped too often, or does not start any more: it is not called until the gateway starts again.
+    /// Its plugin trapped too often, or does not start any more: it is not called until an operator resumes it or the
+    /// gateway starts with another version.
     Parked(String),
+    /// It does, with the last good version of its plugin in place of one that does not.
+    RolledBack(String),
     /// The store does not take its effects; it goes on trying.
     Stuck(String),
+}
+
+impl State {
+    /// The words of the closed set.
+    pub(super) const WORDS: [&str; 4] = ["running", "rolled-back", "stuck", "parked"];
+
+    /// The state in one word.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        Self::WORDS.get(self.rank()).copied().unwrap_or("parked")
+    }
+
+    const fn rank(&self) -> usize {
+        match self {
+            Self::Running => 0,
+            Self::RolledBack(_) => 1,
+            Self::Stuck(_) => 2,
+            Self::Parked(_) => 3,
+        }
+    }
+}
+
+/// How a partition is, and which version of the plugin it runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    pub(super) state: State,
+    /// Why the store does not take or give what it should, right now.
+    pub(super) stuck: Option<String>,
+    pub(super) digest: String,
+}
+
+impl Standing {
+    fn state(&self) -> State {
+        match (&self.state, &self.stuck) {
+            (State::Parked(_), _) | (_, None) => self.state.clone(),
+            (_, Some(reason)) => State::Stuck(reason.clone()),
+        }
+    }
 }
 
 /// How a binding is.
@@ -57,6 +98,8 @@ pub struct BindingStatus {
     pub calls: u64,
     /// Calls that ended in a trap since the start.
     pub traps: u64,
+    /// How often all of its partitions were resumed since the start.
+    pub resumed: u64,
     /// Messages that became dead letters since the start.
     pub dead_letters: u64,
     /// Messages that found no room in memory since the start.
@@ -84,7 +127,6 @@ impl Counts {
 pub struct Binding {
     pub(super) config: BindingConfig,
     pub(super) kind: &'static str,
-    pub(super) digest: String,
     /// The topics that it handles.
     pub(super) topics: Topics,
     /// What was handled when its partitions were others.
@@ -95,7 +137,8 @@ pub struct Binding {
     pub(super) inboxes: Vec<Inbox>,
     pub(super) counts: Counts,
     pub(super) metrics: BindingMetrics,
-    pub(super) state: Mutex<State>,
+    /// One for each partition.
+    pub(super) standings: Mutex<Vec<Standing>>,
     pub(super) desk: Desk,
 }
 
@@ -145,13 +188,14 @@ impl Binding {
     #[must_use]
     pub fn status(&self) -> BindingStatus {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let worst = self.worst();
         let lags: Vec<_> = self.cursors.iter().map(Cursor::lag).collect();
         BindingStatus {
             name: self.config.name.clone(),
             kind: self.kind,
             plugin: self.config.plugin.clone(),
-            digest: self.digest.clone(),
-            state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            state: worst.state(),
+            digest: worst.digest,
             durable: self.durable(),
             lag_bytes: lags.iter().map(|lag| lag.bytes).max().unwrap_or(0),
             lag: lags.iter().map(|lag| lag.age).max().unwrap_or_default(),
@@ -160,6 +204,7 @@ impl Binding {
             handled: load(&self.counts.handled),
             calls: load(&self.counts.calls),
             traps: load(&self.counts.traps),
+            resumed: self.desk.obeyed.load(Ordering::Acquire) / u64::from(self.config.partitions.max(1)),
             dead_letters: load(&self.counts.dead_letters),
             dropped: load(&self.counts.dropped),
         }
@@ -169,8 +214,34 @@ impl Binding {
         u64::try_from(self.config.max_skew.as_millis()).unwrap_or(u64::MAX)
     }
 
-    pub(super) fn set_state(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    /// Notes how a partition is.
+    pub(super) fn set_state(&self, partition: usize, state: State, digest: &str) {
+        if let Some(standing) = self.standings().get_mut(partition) {
+            *standing = Standing { state, stuck: standing.stuck.take(), digest: digest.to_owned() };
+        }
+        self.metrics.state(self.worst().state().word());
+    }
+
+    /// Notes why the store holds a partition up, or that it does not any more.
+    pub(super) fn set_stuck(&self, partition: usize, stuck: Option<String>) {
+        if let Some(standing) = self.standings().get_mut(partition) {
+            standing.stuck = stuck;
+        }
+        self.metrics.state(self.worst().state().word());
+    }
+
+    /// The partition that is worst off speaks for the binding.
+    fn worst(&self) -> Standing {
+        self.standings().iter().max_by_key(|standing| standing.state().rank()).cloned().unwrap_or_default()
+    }
+
+    fn standings(&self) -> MutexGuard<'_, Vec<Standing>> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has its plugin looked up anew, and called again if it was parked.
+    pub fn resume(&self) {
+        self.desk.resume();
     }
 
     /// The unit of order and of state that a message belongs to.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use causeway_host::{Effect, Failure, Outcome};
 
-use super::binding::{Counts, Shared, State};
+use super::binding::{Counts, Shared};
 use super::commit::Pending;
 use super::health::Health;
 use super::intake::Input;
@@ -72,6 +72,7 @@ type Answer = Result<Vec<Outcome>, GuestError>;
 /// Calls a plugin for one partition.
 pub(super) struct Caller {
     pub(super) binding: Shared,
+    pub(super) partition: usize,
     pub(super) guest: Guest,
     pub(super) reads: Reads,
     pub(super) world: World,
@@ -112,13 +113,13 @@ impl Caller {
             let (answer, failed) = self.route(inputs, context);
             let Some(error) = failed else {
                 if pause > FIRST_PAUSE {
-                    self.binding.set_state(State::Running);
+                    self.binding.set_stuck(self.partition, None);
                 }
                 return self.judge(inputs, started, answer);
             };
             if pause == FIRST_PAUSE {
                 tracing::error!(binding = self.binding.config.name, %error, "the store does not answer a plugin; it is asked again");
-                self.binding.set_state(State::Stuck(error.to_string()));
+                self.binding.set_stuck(self.partition, Some(error.to_string()));
             }
             if !(context.wait)(pause) {
                 return Err(Unanswered::Stopped);

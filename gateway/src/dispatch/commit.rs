@@ -23,7 +23,7 @@ const LAGGING: usize = 4;
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Whose transaction it is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Owner {
     pub(super) binding: String,
     /// Name of the cursor; none for a live binding.

@@ -15,18 +15,21 @@ pub(super) struct Health {
     window: Instant,
     answered: usize,
     trapped: usize,
+    /// Inputs that were answered since the beginning.
+    in_all: usize,
     last: String,
 }
 
 impl Health {
     pub(super) fn new(bounds: TrapsConfig, now: Instant) -> Self {
-        Self { bounds, window: now, answered: 0, trapped: 0, last: String::new() }
+        Self { bounds, window: now, answered: 0, trapped: 0, in_all: 0, last: String::new() }
     }
 
     /// The plugin answered about `inputs` inputs.
     pub(super) fn answered(&mut self, now: Instant, inputs: usize) {
         self.roll(now);
         self.answered += inputs;
+        self.in_all += inputs;
     }
 
     /// A call trapped; `false` when that was once too often.
@@ -35,6 +38,11 @@ impl Health {
         self.trapped += 1;
         self.last = trap.to_string();
         self.trapped < self.bounds.most || self.answered > self.trapped
+    }
+
+    /// Whether it has answered so much and trapped so little that it is a version to go back to.
+    pub(super) const fn proven(&self) -> bool {
+        self.in_all >= self.bounds.most && self.answered > self.trapped
     }
 
     /// What the last trap was.

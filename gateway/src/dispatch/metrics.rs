@@ -7,6 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::binding::State;
+
 /// Seconds of one call: from a single message to the default deadline.
 const CALL_BUCKETS: [f64; 8] = [0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.01, 0.1, 0.5];
 
@@ -20,6 +22,13 @@ struct OfBinding {
 struct Because {
     binding: String,
     reason: &'static str,
+}
+
+/// A state from a closed set, of one binding.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct InState {
+    binding: String,
+    state: &'static str,
 }
 
 /// What came of a dead letter that was sent again.
@@ -43,6 +52,7 @@ pub struct DispatchMetrics {
     log_cut: Family<OfBinding, Counter>,
     full: Family<Because, Counter>,
     parked: Family<OfBinding, Gauge>,
+    states: Family<InState, Gauge>,
     pub(super) published: Counter,
 }
 
@@ -75,6 +85,7 @@ impl DispatchMetrics {
             log_cut: Family::default(),
             full: Family::default(),
             parked: Family::default(),
+            states: Family::default(),
             published: Counter::default(),
         };
         let mut register = Registering(registry);
@@ -99,6 +110,7 @@ impl DispatchMetrics {
         let help = "Calls and transactions that were full, by the bound: messages, bytes or rows";
         register.add("full", help, new.full.clone());
         register.add("parked", "Partitions that are not called any more", new.parked.clone());
+        register.add("state", "1 for the state that a binding is in, else 0", new.states.clone());
         register.add("published", "Publications of plugins that left the outbox", new.published.clone());
         new
     }
@@ -140,6 +152,14 @@ impl BindingMetrics {
                 let label = Replayed { binding: self.binding.clone(), outcome };
                 self.all.replayed.get_or_create(&label).inc_by(count as u64);
             }
+        }
+    }
+
+    /// The binding is in a state.
+    pub(super) fn state(&self, current: &'static str) {
+        for state in State::WORDS {
+            let label = InState { binding: self.binding.clone(), state };
+            self.all.states.get_or_create(&label).set((state == current).into());
         }
     }
 

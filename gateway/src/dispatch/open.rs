@@ -4,16 +4,17 @@
 use std::sync::{Arc, Mutex};
 
 use causeway_core::selector::SelectorError;
-use causeway_host::{Digest, EngineConfig, Limits, Setup};
+use causeway_host::{Component, Digest, EngineConfig, Limits, Setup};
 use rusqlite::Transaction;
 use thiserror::Error;
 
-use super::binding::{Binding, Counts, Shared, State, Topics};
+use super::binding::{Binding, Counts, Shared, Standing, State, Topics};
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
 use super::orders::Desk;
 use super::permissions::{Denial, Permissions};
 use super::places::{self, Spread};
+use super::versions::{Build, Chosen, Versions};
 use super::worker::Worker;
 use super::{Dispatch, Parts};
 use crate::config::{self, BindingConfig, Delivery, PluginKind};
@@ -80,6 +81,7 @@ impl Dispatch {
     pub fn open(configs: &[BindingConfig], plugins: &Plugins, parts: Parts) -> Result<Self, Vec<OpenError>> {
         let mut errors = Vec::new();
         let (mut bindings, mut waiting) = (Vec::new(), Vec::new());
+        forget_components(plugins, &parts);
         for config in configs {
             match open(config, plugins, &parts) {
                 Ok((binding, workers)) => {
@@ -90,6 +92,14 @@ impl Dispatch {
             }
         }
         if errors.is_empty() { Ok(Self { parts, bindings, waiting, running: None }) } else { Err(errors) }
+    }
+}
+
+/// Removes the components that no binding goes back to; those that run from now on are kept anew.
+fn forget_components(plugins: &Plugins, parts: &Parts) {
+    match parts.store.read_blocking(crate::store::versions::all_good) {
+        Ok(digests) => plugins.retain(&digests),
+        Err(error) => tracing::warn!(%error, "which components are needed cannot be read; all are kept"),
     }
 }
 
@@ -122,39 +132,73 @@ fn guest(
     policies: Option<&Policies>,
 ) -> Result<Guest, Problem> {
     let component = plugins.load(&config.plugin)?;
-    let mut guest = Guest::new(plugins.engine(), &component, setup(config, gateway), limits(config), log)?;
+    let mut guest = build(config, plugins, &component, gateway, log, policies)?;
+    guest.start()?;
+    Ok(guest)
+}
+
+/// A component as the binding's plugin, if it may be that.
+fn build(
+    config: &BindingConfig,
+    plugins: &Plugins,
+    component: &Component,
+    gateway: &str,
+    log: telemetry::Log,
+    policies: Option<&Policies>,
+) -> Result<Guest, Problem> {
+    let guest = Guest::new(plugins.engine(), component, setup(config, gateway), limits(config), log)?;
     if let Some(policies) = policies {
         let mut permissions = Permissions::new(config, kind(config), policies.clone());
         permissions.imports(component.imports()).map_err(Problem::Grant)?;
     }
-    guest.start()?;
     Ok(guest)
+}
+
+/// The versions of the binding's plugin, each made like the others.
+fn versions(config: &BindingConfig, plugins: &Plugins, parts: &Parts, metrics: &BindingMetrics) -> Versions {
+    let (name, reference) = (config.name.clone(), config.plugin.clone());
+    let (store, clock) = (parts.store.clone(), parts.clock.clone());
+    let (config, engine, log) = (config.clone(), plugins.clone(), log(config, Some(metrics)));
+    let parts = parts.clone();
+    let build: Build = Arc::new(move |component, start| {
+        let mut guest = build(&config, &engine, component, &parts.gateway, log.clone(), Some(&parts.policies))?;
+        if start {
+            guest.start()?;
+        }
+        guest.record(parts.recordings.tap(header(&config, &parts.gateway, guest.digest())));
+        Ok(guest)
+    });
+    Versions { binding: name, reference, plugins: plugins.clone(), store, clock, build }
 }
 
 fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Shared, Vec<Worker>), Problem> {
     let topics = Topics::new(config)?;
     let metrics = parts.metrics.of(&config.name);
-    let mut guest = guest(config, plugins, &parts.gateway, log(config, Some(&metrics)), Some(&parts.policies))?;
-    guest.record(parts.recordings.tap(header(config, &parts.gateway, guest.digest())));
+    let versions = versions(config, plugins, parts, &metrics);
+    let Chosen { guest, state } = versions.choose()?;
+    if let State::Parked(reason) = &state {
+        tracing::error!(binding = config.name, reason, "a binding is parked: its plugin is not called");
+    }
     tracing::info!(binding = config.name, plugin = config.plugin, digest = %guest.digest(), "plugin loaded");
     let (cursors, before) = install(config, parts, &topics)?;
     let inboxes = (0..config.partitions.max(1)).map(|_| Inbox::new(config.queue_messages)).collect();
+    let standing = Standing { state: state.clone(), stuck: None, digest: guest.digest().to_string() };
     let binding = Arc::new(Binding {
         config: config.clone(),
         kind: kind(config),
-        digest: guest.digest().to_string(),
         topics,
         before,
         cursors,
         inboxes,
         counts: Counts::default(),
         metrics,
-        state: Mutex::new(State::Running),
+        standings: Mutex::new(vec![standing; usize::from(config.partitions.max(1))]),
         desk: Desk::default(),
     });
     let collections = parts.store.declared();
     let worker = |partition: usize| {
-        Worker::new(Arc::clone(&binding), partition, &guest, Arc::clone(&collections), parts.clone())
+        let (versions, state) = (versions.clone(), state.clone());
+        Worker::new(Arc::clone(&binding), partition, &guest, (versions, state), Arc::clone(&collections), parts.clone())
     };
     let workers = (0..usize::from(config.partitions.max(1))).map(worker).collect();
     Ok((binding, workers))

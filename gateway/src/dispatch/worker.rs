@@ -2,6 +2,7 @@
 //! a guest that computes for long disturbs nobody.
 
 mod replay;
+mod version;
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use super::health::Health;
 use super::intake::{Input, Intake, Taken};
 use super::orders::Orders;
 use super::reads::Reads;
+use super::versions::Versions;
 use super::{Parts, Publish};
 use crate::config::Overflow;
 use crate::journal::{Cursor, Durable, Position};
@@ -58,6 +60,8 @@ pub(super) struct Worker {
     gate: Gate,
     owner: Arc<Owner>,
     parts: Parts,
+    versions: Versions,
+    state: State,
 }
 
 impl Worker {
@@ -65,6 +69,7 @@ impl Worker {
         binding: Shared,
         partition: usize,
         guest: &Guest,
+        (versions, state): (Versions, State),
         collections: Collections,
         parts: Parts,
     ) -> Self {
@@ -84,8 +89,8 @@ impl Worker {
         let world = World { devices: parts.devices.clone(), policies };
         let health = Health::new(binding.config.traps.clone(), Instant::now());
         let bounds = Bounds::new(&binding.config.batch, guest.reads());
-        let caller = Caller { binding: Arc::clone(&binding), guest, reads, world, health };
-        Self { binding, partition, caller, bounds, gate, owner: Arc::new(owner), parts }
+        let caller = Caller { binding: Arc::clone(&binding), partition, guest, reads, world, health };
+        Self { binding, partition, caller, bounds, gate, owner: Arc::new(owner), parts, versions, state }
     }
 
     /// Starts the thread.
@@ -104,7 +109,12 @@ struct Running {
     cursor: Option<Cursor>,
     durable: watch::Receiver<Durable>,
     pending: Pending,
+    /// The binding's plugin is not called.
     parked: bool,
+    /// The version is known to have run well.
+    proven: bool,
+    /// Orders to resume that were obeyed.
+    resumes: u64,
     replay: Replay,
     orders: watch::Receiver<Orders>,
     signals: Signals,
@@ -118,7 +128,23 @@ impl Running {
         let intake = Intake::new(Arc::clone(&worker.binding), worker.partition, reader);
         let durable = worker.parts.journal.durable();
         let (pending, replay, orders) = (Pending::default(), Replay::new(), worker.binding.desk.listen());
-        Self { worker, intake, cursor, durable, pending, parked: false, replay, orders, signals, runtime }
+        let mut new = Self {
+            worker,
+            intake,
+            cursor,
+            durable,
+            pending,
+            parked: false,
+            proven: false,
+            resumes: 0,
+            replay,
+            orders,
+            signals,
+            runtime,
+        };
+        let state = new.worker.state.clone();
+        new.stand(state);
+        new
     }
 
     fn run(mut self) {
@@ -126,6 +152,7 @@ impl Running {
             // Seen before it is read: what comes in between wakes the wait at once.
             self.durable.borrow_and_update();
             self.orders.borrow_and_update();
+            self.obey();
             let more = self.round() | self.replay();
             if !more && self.signals.draining.is_cancelled() {
                 break;
@@ -186,8 +213,13 @@ impl Running {
                     for (input, verdict) in call.iter().zip(verdicts) {
                         self.settle(input, verdict);
                     }
+                    self.prove();
                 }
-                Err(Unanswered::GaveUp(reason)) => return self.park(call, reason),
+                Err(Unanswered::GaveUp(reason)) => match self.roll_back(&reason) {
+                    // The version in its place is asked about the same.
+                    true => continue,
+                    false => return self.park(call, reason),
+                },
                 Err(Unanswered::Stopped) => return,
             }
             rest = later;
@@ -242,9 +274,7 @@ impl Running {
             reason,
             "a binding is parked: its plugin is not called any more"
         );
-        binding.metrics.parked.inc();
-        binding.set_state(State::Parked(reason));
-        self.parked = true;
+        self.stand(State::Parked(reason));
         self.commit();
         let journalled = |input: &Input| input.position.filter(|_| input.letter.is_none());
         let next = unhandled.iter().find_map(journalled);
@@ -315,14 +345,14 @@ impl Running {
         loop {
             let (pending, owner) = (Arc::clone(pending), Arc::clone(&self.worker.owner));
             let error = match self.worker.parts.store.write_blocking(move |tx| pending.apply(tx, &owner)) {
-                Ok(()) if pause > PAUSE && !self.parked => break binding.set_state(State::Running),
+                Ok(()) if pause > PAUSE => break binding.set_stuck(self.worker.partition, None),
                 Ok(()) => break,
                 Err(WriteError::Closed) => return false,
                 Err(error) => error,
             };
             if pause == PAUSE {
                 tracing::error!(binding = binding.config.name, %error, "the store does not take a binding's effects; it tries again");
-                binding.set_state(State::Stuck(error.to_string()));
+                binding.set_stuck(self.worker.partition, Some(error.to_string()));
             }
             let stopping = self.signals.stopping.cancelled();
             if self.runtime.block_on(async { tokio::time::timeout(pause, stopping).await.is_ok() }) {
