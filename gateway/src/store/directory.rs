@@ -40,6 +40,10 @@ impl Directory {
         if let Err(error) = self.lock.set_len(0) {
             tracing::warn!(path = %self.path.display(), %error, "the next start will look for damage");
         }
+        // Closing alone would not do: a child that is just being forked has the file too, until it becomes a program.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(path = %self.path.display(), %error, "the claim ends with the process");
+        }
     }
 
     /// Writes the version of this build; called when the data has it.
@@ -119,8 +123,10 @@ mod tests {
         drop(first);
         let second = Directory::claim(home.path()).unwrap();
         assert!(second.interrupted());
+        let forked = second.lock.try_clone().unwrap();
         second.release();
-        assert!(!Directory::claim(home.path()).unwrap().interrupted());
+        assert!(!Directory::claim(home.path()).unwrap().interrupted(), "although a copy of the file is open");
+        drop(forked);
     }
 
     #[test]
