@@ -67,6 +67,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Who may want to see what plugins are asked.
     pub recordings: Recordings,
+    /// Bytes that all plugins together may remember.
+    pub max_state: u64,
     /// What is counted.
     pub metrics: DispatchMetrics,
 }

@@ -230,6 +230,7 @@ async fn open_bindings(
         devices: state.devices.clone(),
         clock: clock.clone(),
         recordings: recordings.clone(),
+        max_state: retention::Bounds::new(&config.storage, &config.journal).state_bytes,
         metrics: DispatchMetrics::new(registry),
     };
     let (bindings, data_dir) = (config.bindings.clone(), config.data_dir.clone());

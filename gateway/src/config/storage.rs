@@ -39,6 +39,8 @@ section! {
     SharesConfig {
         /// Dead letters; the oldest beyond it are deleted.
         dead_letters: u16 = 10 => restart, in 1..=50, hit "causeway_store_dead_letters_deleted_total";
+        /// What plugins remember by `set-state`; beyond it a change that needs more room is refused.
+        state: u16 = 10 => restart, in 1..=50, hit "causeway_dispatch_dead_letters_total";
         /// Compiled plugins and other files that can be made again.
         caches: u16 = 10 => restart, in 1..=50, hit "causeway_storage_cache_files_deleted_total";
     }

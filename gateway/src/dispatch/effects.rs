@@ -16,7 +16,7 @@ use super::calls::Reason;
 use super::commit::{Changes, Pending};
 use super::intake::Input;
 use super::permissions::{Denial, Permissions};
-use super::reads::Reads;
+use super::reads::{Reads, Sizes};
 use crate::clock::Clock;
 use crate::config::BindingConfig;
 use crate::policy::{Action, Resource};
@@ -47,6 +47,8 @@ pub(super) struct Gate {
     max_hops: u32,
     /// Bytes that a key may remember.
     max_state: usize,
+    /// Bytes that all keys of all bindings may remember.
+    max_state_of_all: u64,
     reads: Reads,
 }
 
@@ -60,6 +62,7 @@ impl Gate {
             clock: parts.clock.clone(),
             max_hops: *max_hops,
             max_state: limits.state.in_memory(),
+            max_state_of_all: parts.max_state,
             reads,
         }
     }
@@ -92,17 +95,25 @@ impl Gate {
 
     /// What is committed, what waits to be, and what is new must have room together.
     fn check_state(&self, input: &Input, new: &Changes, pending: &Pending) -> Result<(), Reason> {
-        let mut sizes = self.reads.sizes(&input.key);
+        let (mut sizes, all) = self.reads.sizes(&input.key);
+        let sum = |sizes: &Sizes| sizes.iter().map(|(name, bytes)| name.len() + bytes).sum::<usize>();
+        let before = sum(&sizes);
         for (name, value) in pending.state(&input.key).into_iter().flatten().chain(new) {
             match value {
                 Some(value) => sizes.insert(name.clone(), value.len()),
                 None => sizes.remove(name),
             };
         }
-        let bytes: usize = sizes.iter().map(|(name, bytes)| name.len() + bytes).sum();
+        let bytes = sum(&sizes);
         if bytes > self.max_state {
             let most = self.max_state;
             let text = format!("its key would remember {bytes} bytes, more than the {most} of `limits.state`");
+            return Err(Reason::new("effect", text));
+        }
+        // What other partitions are about to commit is not counted: the bound is passed by that much at most.
+        if bytes > before && all + (bytes - before) as u64 > self.max_state_of_all {
+            let most = self.max_state_of_all;
+            let text = format!("plugins remember {all} bytes of the {most} of `storage.shares.state`");
             return Err(Reason::new("effect", text));
         }
         Ok(())

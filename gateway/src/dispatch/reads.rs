@@ -18,7 +18,7 @@ use super::effects::Collections;
 use super::intake::Input;
 use super::permissions::Permissions;
 use crate::policy::{Action, Policies, Resource};
-use crate::store::{Reader, Store, collections, state};
+use crate::store::{Reader, Store, collections, state, usage};
 use crate::telemetry::Answers;
 
 /// Bytes of the committed values of a key, by name.
@@ -45,6 +45,8 @@ struct Moment {
     /// The store did not answer: what the plugin made of that counts for nothing.
     failed: Option<rusqlite::Error>,
     sizes: HashMap<ByteString, Sizes>,
+    /// Bytes that all bindings remember.
+    all_state: u64,
 }
 
 impl Reads {
@@ -62,6 +64,7 @@ impl Reads {
             pending: Pending::default(),
             failed: None,
             sizes: HashMap::new(),
+            all_state: 0,
         })))
     }
 
@@ -93,9 +96,10 @@ impl Reads {
         (std::mem::take(&mut moment.pending), moment.failed.take())
     }
 
-    /// How much is committed for a key of the inputs that were asked about last.
-    pub(super) fn sizes(&self, key: &ByteString) -> Sizes {
-        self.lock().sizes.get(key).cloned().unwrap_or_default()
+    /// How much is committed for a key of the inputs that were asked about last, and for all keys of all bindings.
+    pub(super) fn sizes(&self, key: &ByteString) -> (Sizes, u64) {
+        let moment = self.lock();
+        (moment.sizes.get(key).cloned().unwrap_or_default(), moment.all_state)
     }
 
     /// Forgets the sizes: what is committed changes with the next commit.
@@ -160,8 +164,12 @@ impl Moment {
     /// Looks up how much is committed for a key.
     fn measure(&mut self, key: &ByteString) {
         let binding = self.binding.clone();
-        match self.read(|connection| state::all(connection, &binding, key)) {
-            Ok(values) => {
+        let read = |connection: &Connection| {
+            Ok((state::all(connection, &binding, key)?, usage::of(connection, "state")?.bytes))
+        };
+        match self.read(read) {
+            Ok((values, all)) => {
+                self.all_state = all;
                 let sizes = values.into_iter().map(|(name, value)| (name, value.len())).collect();
                 self.sizes.insert(key.clone(), sizes);
             }

@@ -59,8 +59,17 @@ impl Ground {
         let (clock, metrics) = (Clock::new(0), DispatchMetrics::new(registry));
         let counts = RecordingMetrics::new(registry);
         let recordings = Recordings::new(home.path(), RecordingsConfig::default(), clock.clone(), counts);
-        let parts =
-            Parts { gateway: "edge-1".to_owned(), journal, store, policies, devices, clock, recordings, metrics };
+        let parts = Parts {
+            gateway: "edge-1".to_owned(),
+            journal,
+            store,
+            policies,
+            devices,
+            clock,
+            recordings,
+            max_state: 1 << 20,
+            metrics,
+        };
         Self { home, parts, published: Arc::default() }
     }
 

@@ -34,6 +34,8 @@ pub struct Bounds {
     pub max_dead_letters: u64,
     /// Bytes of dead letters.
     pub dead_letters_bytes: u64,
+    /// Bytes that plugins may remember; the housekeeper takes nothing of it away, dispatch refuses more.
+    pub state_bytes: u64,
     /// Audit entries.
     pub max_audit_entries: u64,
     /// Bytes of files that can be made again.
@@ -51,12 +53,14 @@ impl Bounds {
         let caches_bytes = share(storage.shares.caches);
         let max_bytes = rest - caches_bytes;
         let dead_letters_bytes = share(storage.shares.dead_letters);
+        let state_bytes = share(storage.shares.state);
         Self {
             max_bytes,
-            collections_bytes: max_bytes - dead_letters_bytes,
+            collections_bytes: max_bytes.saturating_sub(dead_letters_bytes + state_bytes),
             max_age_ms: u64::try_from(storage.retention.as_millis()).unwrap_or(u64::MAX),
             max_dead_letters: storage.max_dead_letters,
             dead_letters_bytes,
+            state_bytes,
             max_audit_entries: storage.max_audit_entries,
             caches_bytes,
             max_hold: storage.max_hold,
@@ -255,6 +259,7 @@ mod tests {
         max_age_ms: 1 << 40,
         max_dead_letters: 10,
         dead_letters_bytes: 1 << 40,
+        state_bytes: u64::MAX,
         max_audit_entries: 10,
         caches_bytes: 1 << 40,
         max_hold: Duration::from_millis(5),

@@ -185,6 +185,22 @@ async fn a_key_remembers_no_more_than_its_limit() {
     assert_eq!(ground.remembered("d1").await, []);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_keys_together_remember_no_more_than_their_share() {
+    let mut ground = Ground::with_policy(PERMIT).await;
+    // Two bytes for each key: its name and its count.
+    ground.parts.max_state = 4;
+    let _dispatch = ground.start(calling(ground.plugin("counts.wasm", COUNTS))).await;
+    for device in ["d1", "d2", "d3", "d1"] {
+        let last = ground.append(&message(device, "x")).await;
+        ground.committed("telemetry/0", last).await;
+    }
+    let letters = ground.letters().await;
+    assert_eq!((letters.len(), letters[0].sender.as_str()), (1, "d3"));
+    assert!(letters[0].reason.contains("4 bytes of the 4 of `storage.shares.state`"), "{letters:?}");
+    assert_eq!(ground.remembered("d1").await, [("n".to_owned(), vec![2])], "what needs no more room is changed");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 10, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
