@@ -3,6 +3,9 @@
 use std::fs;
 use std::process::Command;
 
+/// Figures of another profile are no figures.
+const BUILD: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
 /// Prints what the figures depend on.
 pub(crate) fn machine() {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -14,7 +17,7 @@ pub(crate) fn machine() {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!("Machine: {cores} cores ({model}), {} GiB, Linux {}.", kib.div_ceil(1 << 20), kernel.trim());
     println!(
-        "Versions: causeway {} (release build), {}, rumqttd 0.20.0, {}.",
+        "Versions: causeway {} ({BUILD} build), {}, rumqttd 0.20.0, {}.",
         env!("CARGO_PKG_VERSION"),
         first_line("/usr/sbin/mosquitto", "-h"),
         first_line("rustc", "--version"),
