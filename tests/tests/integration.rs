@@ -27,6 +27,7 @@ mod it {
     mod router_death;
     mod sessions;
     mod state;
+    mod store_damage;
     mod telemetry;
     mod v5;
     mod wills;
