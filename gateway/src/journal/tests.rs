@@ -1,6 +1,7 @@
 //! The journal on a real directory: what a consumer, an operator and a restart see of it.
 
 mod damage;
+mod double;
 mod power_cut;
 
 use std::time::Instant;

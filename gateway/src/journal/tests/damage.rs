@@ -1,6 +1,7 @@
 //! Damages what is on disk: a flipped bit, a file that ends too early. The journal opens, says so, and serves the rest.
 
-use super::power_cut::{Double, State, open_double, served};
+use super::double::{Double, State};
+use super::power_cut::{open_double, served};
 use super::*;
 use causeway_core::record::{HEAD_LEN, SegmentHeader, read_head};
 
