@@ -11,7 +11,7 @@ use std::sync::Arc;
 use causeway_core::record::{Epoch, HeaderError, RECORDS_AT, SegmentHeader};
 use thiserror::Error;
 
-use super::disk::Disk;
+use super::disk::{Disk, SegmentFile};
 use super::keeper::{self, Spare};
 use super::log::Log;
 use super::scan::{Found, Scan};
@@ -117,15 +117,28 @@ pub(super) fn io_error(file: &str, source: io::Error) -> OpenError {
     OpenError::Io { file: file.to_owned(), source }
 }
 
-/// Opens one segment; `None` when there is nothing in it that belongs to the log.
-fn open_segment(disk: &dyn Disk, name: &str, recovered: &mut Recovered) -> Result<Option<Segment>, OpenError> {
+/// A file that may be a segment, its size in bytes and what its header says.
+pub(super) struct Candidate {
+    pub(super) file: Arc<dyn SegmentFile>,
+    pub(super) size: u64,
+    pub(super) header: Result<SegmentHeader, HeaderError>,
+}
+
+/// Opens a file that may be a segment and reads its header.
+pub(super) fn candidate(disk: &dyn Disk, name: &str) -> Result<Candidate, OpenError> {
     let failed = |source| io_error(name, source);
     let file = disk.open(name).map_err(failed)?;
     let size = file.len().map_err(failed)?;
     let mut page = vec![0; RECORDS_AT];
     let read = file.read_at(&mut page, 0).map_err(failed)?;
     page.truncate(read);
-    match SegmentHeader::decode(&page) {
+    Ok(Candidate { file, size, header: SegmentHeader::decode(&page) })
+}
+
+/// Opens one segment; `None` when there is nothing in it that belongs to the log.
+fn open_segment(disk: &dyn Disk, name: &str, recovered: &mut Recovered) -> Result<Option<Segment>, OpenError> {
+    let Candidate { file, size, header } = candidate(disk, name)?;
+    match header {
         // A file that was taken for reuse when the power went: its new name is lost, its old content was consumed.
         Ok(header) if segment_name(header.first) != name => {
             remove(disk, name);

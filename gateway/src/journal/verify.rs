@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use causeway_core::record::{RECORDS_AT, SegmentHeader};
-
 use super::Position;
 use super::disk::{Directory, Disk};
-use super::recover::{OpenError, SUFFIX, io_error};
+use super::recover::{Candidate, OpenError, SUFFIX, candidate, io_error};
 use super::scan::{Found, Scan};
 use super::segment::RECORDS;
 
@@ -47,12 +45,8 @@ pub fn verify(path: &Path) -> Result<Verified, OpenError> {
 
 fn segment(disk: &dyn Disk, name: &str, verified: &mut Verified) -> Result<(), OpenError> {
     let failed = |source| io_error(name, source);
-    let file = disk.open(name).map_err(failed)?;
-    let size = file.len().map_err(failed)?;
-    let mut page = vec![0; RECORDS_AT];
-    let read = file.read_at(&mut page, 0).map_err(failed)?;
-    page.truncate(read);
-    let Ok(header) = SegmentHeader::decode(&page) else {
+    let Candidate { file, size, header } = candidate(disk, name)?;
+    let Ok(header) = header else {
         verified.unreadable += 1;
         return Ok(());
     };
