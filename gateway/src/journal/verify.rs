@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use causeway_core::record::HeaderError;
+
 use super::Position;
 use super::disk::{Directory, Disk};
-use super::recover::{Candidate, OpenError, SUFFIX, candidate, io_error};
+use super::recover::{Candidate, OpenError, SUFFIX, candidate, io_error, segment_name};
 use super::scan::{Found, Scan};
 use super::segment::RECORDS;
 
@@ -46,9 +48,15 @@ pub fn verify(path: &Path) -> Result<Verified, OpenError> {
 fn segment(disk: &dyn Disk, name: &str, verified: &mut Verified) -> Result<(), OpenError> {
     let failed = |source| io_error(name, source);
     let Candidate { file, size, header } = candidate(disk, name)?;
-    let Ok(header) = header else {
-        verified.unreadable += 1;
-        return Ok(());
+    // As at a start: a name that is not the header's is that of a file which was taken for reuse.
+    let header = match header {
+        Ok(header) if segment_name(header.first) != name => return Ok(()),
+        Ok(header) => header,
+        Err(source @ HeaderError::Newer(_)) => return Err(OpenError::Newer { file: name.to_owned(), source }),
+        Err(HeaderError::Damaged) => {
+            verified.unreadable += 1;
+            return Ok(());
+        }
     };
     verified.segments += 1;
     let mut scan = Scan::new(file, header.epoch, RECORDS, size, header.after);
@@ -88,5 +96,10 @@ mod tests {
         drop(journal);
         let whole = verify(&path).unwrap();
         assert_eq!((whole.records, whole.damaged, whole.last), (20, 0, 20));
+
+        let segment = path.join(segment_name(1));
+        // A file whose name was lost while it was taken for reuse: the next start removes it.
+        std::fs::copy(&segment, path.join(segment_name(900))).unwrap();
+        assert_eq!(verify(&path).unwrap(), whole);
     }
 }
