@@ -1,6 +1,6 @@
 //! What each part of the store takes, kept up by triggers.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 /// Bytes and rows of one part.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -25,9 +25,13 @@ pub fn all(connection: &Connection) -> rusqlite::Result<Vec<Usage>> {
         .collect()
 }
 
-/// One part; nothing of one that is not there.
+/// One part but `collections`; nothing of one that is not there.
 pub fn of(connection: &Connection, part: &str) -> rusqlite::Result<Usage> {
-    Ok(all(connection)?.into_iter().find(|usage| usage.part == part).unwrap_or_default())
+    let found = connection
+        .prepare_cached("select part, row_count, bytes from usage where part = ?1")?
+        .query_row([part], |row| Ok(Usage { part: row.get(0)?, rows: row.get(1)?, bytes: row.get(2)? }))
+        .optional()?;
+    Ok(found.unwrap_or_default())
 }
 
 /// Bytes of the file: those of pages that hold something, and those of free pages.
