@@ -1,5 +1,5 @@
 //! The harness of the integration tests: a throw-away PKI, the gateway as a process of its own, devices that speak
-//! MQTT byte by byte, and the real clients of others.
+//! MQTT byte by byte, a registry that changes one thing of what it serves, and the real clients of others.
 //!
 //! It knows nothing of the gateway's insides: its encoder and decoder are its own, so that a fault in the gateway's
 //! codec cannot hide in the tests. A harness that cannot do its job fails the test that asked for it, hence the panics.
@@ -11,8 +11,11 @@
     reason = "a harness fails the test that uses it"
 )]
 
+pub mod artifact;
+pub mod bulk;
 pub mod device;
 pub mod gateway;
+pub mod mutating;
 pub mod packet;
 pub mod peers;
 pub mod pki;
@@ -20,7 +23,9 @@ pub mod vehicle;
 pub mod wait;
 pub mod wire;
 
+pub use artifact::Artifact;
 pub use device::Device;
 pub use gateway::{Gateway, Setup};
+pub use mutating::Mutating;
 pub use packet::{Connect, Packet, Publish, Version, Will};
 pub use pki::{Identity, Pki};

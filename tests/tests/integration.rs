@@ -28,6 +28,7 @@ mod it {
     mod sessions;
     mod state;
     mod store_damage;
+    mod supply_chain;
     mod telemetry;
     mod v5;
     mod wills;

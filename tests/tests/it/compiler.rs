@@ -2,39 +2,11 @@
 //! that says which key of the configuration it was.
 
 use crate::setup;
+use causeway_tests::bulk::alone as component;
 use causeway_tests::{Setup, wait};
 use serde_json::json;
 use std::fs;
 use std::process::{Child, Command, Stdio};
-
-/// A component that exports nothing, of so many functions that multiply so many times.
-fn component(functions: usize, multiplications: usize) -> Vec<u8> {
-    // One local i32; `local.get 0, local.get 0, i32.mul, local.set 0` again and again.
-    let mut body = vec![1, 1, 0x7f];
-    body.extend([0x20, 0, 0x20, 0, 0x6c, 0x21, 0].repeat(multiplications));
-    body.push(0x0b);
-    let body = [leb(body.len()), body].concat();
-    let mut module = b"\0asm\x01\0\0\0".to_vec();
-    module.extend(section(1, &[1, 0x60, 0, 0]));
-    module.extend(section(3, &[leb(functions), vec![0; functions]].concat()));
-    module.extend(section(10, &[leb(functions), body.repeat(functions)].concat()));
-    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module)].concat()
-}
-
-fn section(id: u8, content: &[u8]) -> Vec<u8> {
-    [vec![id], leb(content.len()), content.to_vec()].concat()
-}
-
-/// LEB128.
-fn leb(mut value: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value > 0x7f {
-        bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
-        value >>= 7;
-    }
-    bytes.push(u8::try_from(value).unwrap());
-    bytes
-}
 
 fn with_plugin(component: &[u8]) -> Setup {
     let setup = setup();
