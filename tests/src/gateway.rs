@@ -365,8 +365,8 @@ impl Drop for Gateway {
     }
 }
 
-/// 127.0.0.0/8 is all loopback: the middle bytes name this process, the last one the gateway.
-fn own_address() -> IpAddr {
+/// 127.0.0.0/8 is all loopback: the middle bytes name this process, the last one the gateway or registry.
+pub(crate) fn own_address() -> IpAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let last = NEXT.fetch_add(1, Ordering::Relaxed);

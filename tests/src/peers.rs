@@ -1,4 +1,5 @@
-//! The programs of others that a test talks to: the mosquitto clients and broker, and paho-mqtt.
+//! The programs of others that a test talks to: the mosquitto clients and broker, and paho-mqtt. Registries and what
+//! pushes to them are in `registry.rs`.
 //!
 //! A machine without one reports the test as skipped; under `CI=true` its absence is a failure.
 
@@ -27,16 +28,22 @@ pub fn require(program: &str) -> Option<PathBuf> {
 /// A Python that can import paho-mqtt: the one that `.ci/run` makes, else the machine's.
 #[must_use]
 pub fn python_with_paho() -> Option<PathBuf> {
+    python_with("paho.mqtt.client", "paho-mqtt")
+}
+
+/// A Python that can import `module`, which the package `package` has.
+#[must_use]
+pub fn python_with(module: &str, package: &str) -> Option<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/python");
     let can_import = |python: &Path| {
         Command::new(python)
-            .args(["-c", "import paho.mqtt.client"])
+            .args(["-c", &format!("import {module}")])
             .output()
             .is_ok_and(|output| output.status.success())
     };
     let found = [own, "python3".into()].into_iter().find(|python| can_import(python));
     found.or_else(|| {
-        skip("no Python with paho-mqtt: python3 -m venv target/venv && target/venv/bin/pip install paho-mqtt");
+        skip(&format!("no Python with {module}: python3 -m venv target/venv && target/venv/bin/pip install {package}"));
         None
     })
 }

@@ -23,6 +23,7 @@ mod it {
     mod real_clients;
     mod reasons;
     mod recordings;
+    mod registry;
     mod retained;
     mod router_death;
     mod sessions;
