@@ -14,6 +14,7 @@
 pub mod artifact;
 pub mod bulk;
 pub mod device;
+pub mod disk;
 pub mod gateway;
 pub mod mutating;
 pub mod packet;
@@ -26,6 +27,7 @@ pub mod wire;
 
 pub use artifact::Artifact;
 pub use device::Device;
+pub use disk::SmallDisk;
 pub use gateway::{Gateway, Setup};
 pub use mutating::Mutating;
 pub use packet::{Connect, Packet, Publish, Version, Will};

@@ -33,7 +33,7 @@ struct Inner {
     mutation: Mutex<Arc<Mutation>>,
     seen: Mutex<Vec<Request>>,
     sent: AtomicU64,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Mutex<Option<Arc<rustls::ServerConfig>>>,
     stopped: AtomicBool,
 }
 
@@ -59,7 +59,7 @@ impl Mutating {
             mutation: Mutex::new(Arc::new(nothing)),
             seen: Mutex::default(),
             sent: AtomicU64::new(0),
-            tls,
+            tls: Mutex::new(tls),
             stopped: AtomicBool::new(false),
         });
         let serving = Arc::clone(&inner);
@@ -97,6 +97,11 @@ impl Mutating {
         *lock(&self.inner.mutation) = Arc::new(Box::new(mutation));
     }
 
+    /// Shows another certificate from now on, or none and speaks plain HTTP.
+    pub fn present(&self, tls: Option<Arc<rustls::ServerConfig>>) {
+        *lock(&self.inner.tls) = tls;
+    }
+
     /// The requests so far.
     #[must_use]
     pub fn seen(&self) -> Vec<Request> {
@@ -129,11 +134,15 @@ impl Inner {
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         stream.set_write_timeout(Some(PATIENCE)).ok()?;
         stream.set_nodelay(true).ok()?;
-        match &self.tls {
+        let tls = lock(&self.tls).clone();
+        match tls {
             None => self.exchange(stream),
             Some(tls) => {
-                let connection = rustls::ServerConnection::new(Arc::clone(tls)).ok()?;
-                self.exchange(rustls::StreamOwned::new(connection, stream))
+                let connection = rustls::ServerConnection::new(tls).ok()?;
+                let mut stream = rustls::StreamOwned::new(connection, stream);
+                self.exchange(&mut stream)?;
+                stream.conn.send_close_notify();
+                stream.flush().ok()
             }
         }
     }

@@ -37,9 +37,7 @@ impl Pki {
         let authority = authority("Test authority");
         fs::write(dir.join("ca.pem"), authority.pem()).unwrap();
         let pki = Self { dir: dir.to_path_buf(), authority };
-        let mut server = leaf("gateway-under-test", ExtendedKeyUsagePurpose::ServerAuth);
-        server.subject_alt_names = vec![SanType::DnsName("localhost".try_into().unwrap()), SanType::IpAddress(address)];
-        pki.write("server", &server);
+        pki.write("server", &server(address));
         pki
     }
 
@@ -57,6 +55,18 @@ impl Pki {
         let [certificate, key] = [self.path(&format!("{file}.pem")), self.path(&format!("{file}-key.pem"))];
         let client = client(&self.authority_file(), Some((&certificate, &key)));
         Identity { name: name.into(), certificate, key, client }
+    }
+
+    /// What a server with a certificate of any contents shows.
+    #[must_use]
+    pub fn server(&self, params: &CertificateParams) -> Arc<rustls::ServerConfig> {
+        let key = KeyPair::generate().unwrap();
+        let chain = vec![params.signed_by(&key, &self.authority).unwrap().der().clone()];
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())
     }
 
     /// The authority itself.
@@ -93,6 +103,14 @@ pub fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// The contents of an ordinary server's certificate, for `localhost` and `address`.
+#[must_use]
+pub fn server(address: IpAddr) -> CertificateParams {
+    let mut server = leaf("gateway-under-test", ExtendedKeyUsagePurpose::ServerAuth);
+    server.subject_alt_names = vec![SanType::DnsName("localhost".try_into().unwrap()), SanType::IpAddress(address)];
+    server
 }
 
 /// The contents of an ordinary certificate for one use.

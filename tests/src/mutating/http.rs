@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The longest head of a request.
 const HEAD: usize = 64 * 1024;
 
+/// The pause between two bytes that drip.
+const DROP: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// What was asked.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -48,6 +51,12 @@ pub enum End {
     Silent,
     /// The body goes on for ever, in chunks.
     Endless,
+    /// The body comes byte by byte, with a tenth of a second between two.
+    Dripping,
+    /// The head goes on for ever.
+    EndlessHead,
+    /// What comes is no HTTP.
+    Garbage,
 }
 
 impl Answer {
@@ -95,8 +104,16 @@ pub(super) fn write(
     answer: &Answer,
     sent: &AtomicU64,
 ) -> Option<()> {
-    if answer.end == End::Silent {
-        return wait_for_the_end(stream);
+    match answer.end {
+        End::Silent => return wait_for_the_end(stream),
+        End::Garbage => return stream.write_all(b"\x15\x03\x01\0\x02\x02\x16 what is this\r\n\r\n").ok(),
+        End::EndlessHead => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").ok()?;
+            loop {
+                stream.write_all(b"x-filler: and so on, and so on, and so on\r\n").ok()?;
+            }
+        }
+        _ => {}
     }
     let mut head = format!("HTTP/1.1 {} Said\r\nconnection: close\r\n", answer.status);
     head.extend(answer.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
@@ -113,6 +130,13 @@ pub(super) fn write(
             End::Endless => loop {
                 chunk(stream, &answer.body, sent)?;
             },
+            End::Dripping => {
+                for byte in &answer.body {
+                    body(stream, &[*byte], sent)?;
+                    stream.flush().ok()?;
+                    std::thread::sleep(DROP);
+                }
+            }
             _ => body(stream, &answer.body, sent)?,
         }
     }

@@ -4,11 +4,10 @@
 use crate::setup;
 use causeway_tests::packet::{self, Packet};
 use causeway_tests::wire::Wire;
-use causeway_tests::{Connect, Device, Gateway, Identity, Publish, Setup, Version, peers, vehicle, wait};
+use causeway_tests::{Connect, Device, Gateway, Identity, Publish, Setup, SmallDisk, Version, vehicle, wait};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 /// One vehicle that publishes without pause, `window` messages ahead of their acknowledgements.
@@ -135,43 +134,6 @@ fn stored_ids(gateway: &Gateway) -> BTreeSet<String> {
     ids.map(Result::unwrap).collect()
 }
 
-/// A small disk of its own; unmounted when dropped.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(setup: &Setup, mebibytes: u32) -> Option<Self> {
-        let folder = setup.path("data");
-        std::fs::create_dir_all(&folder).unwrap();
-        let size = format!("size={mebibytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(folder));
-        }
-        peers::skip("mounting a tmpfs needs root");
-        None
-    }
-
-    /// Takes all the room that is left.
-    fn fill(&self) {
-        use std::io::Write;
-        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
-        for size in [65_536, 4096, 1] {
-            let chunk = vec![0; size];
-            while file.write_all(&chunk).is_ok() {}
-        }
-    }
-
-    fn free(&self) {
-        std::fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").args(["--lazy"]).arg(&self.0).output();
-    }
-}
-
 /// A gateway whose journal needs little room, and whose 3.1.1 clients need little patience.
 fn with_small_segments() -> Setup {
     setup()
@@ -182,7 +144,7 @@ fn with_small_segments() -> Setup {
 #[tokio::test]
 async fn a_full_disk_acknowledges_nothing_new_and_service_returns_with_the_room() {
     let setup = with_small_segments();
-    let Some(disk) = SmallDisk::mount(&setup, 32) else { return };
+    let Some(disk) = SmallDisk::mount(&setup.path("data"), 32) else { return };
     let mut gateway = setup.start().await;
     let keeper = Connect::new(Version::V5, "keeper").persistent(86_400);
     let mut device = gateway.device(keeper.clone()).await;
@@ -238,7 +200,7 @@ async fn a_full_disk_acknowledges_nothing_new_and_service_returns_with_the_room(
 #[tokio::test]
 async fn a_3_1_1_publisher_is_closed_when_there_is_no_room_so_that_it_sends_again() {
     let setup = with_small_segments();
-    let Some(disk) = SmallDisk::mount(&setup, 32) else { return };
+    let Some(disk) = SmallDisk::mount(&setup.path("data"), 32) else { return };
     let gateway = setup.start().await;
     let mut keeper = gateway.device(Connect::new(Version::V5, "keeper").persistent(86_400)).await;
     keeper.subscribe("full", 1).await;
