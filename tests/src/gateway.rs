@@ -16,7 +16,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -365,11 +365,18 @@ impl Drop for Gateway {
     }
 }
 
-/// 127.0.0.0/8 is all loopback: the middle bytes name this process, the last one the gateway or registry.
+/// 127.0.0.0/8 is all loopback: the middle bytes name this process, the last one the gateway or registry. What one process
+/// has beyond 254 takes the bytes of a process id that is far away.
 pub(crate) fn own_address() -> IpAddr {
-    static NEXT: AtomicU8 = AtomicU8::new(1);
+    const BLOCK: u16 = 254;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let [_, _, high, low] = std::process::id().to_be_bytes();
-    let last = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert!(last < 255, "more gateways than addresses in one test process");
-    IpAddr::V4(Ipv4Addr::new(127, high.saturating_add(1), low, last))
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let high = match (next / BLOCK, high.saturating_add(1)) {
+        (0, high) => high,
+        (1, high) => (high ^ 0x80).max(1),
+        _ => panic!("more gateways than addresses in one test process"),
+    };
+    let last = u8::try_from(next % BLOCK + 1).unwrap();
+    IpAddr::V4(Ipv4Addr::new(127, high, low, last))
 }
