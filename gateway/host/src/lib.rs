@@ -17,6 +17,7 @@ mod engine;
 mod imports;
 mod instance;
 mod limits;
+mod outline;
 mod telemetry;
 
 pub use cache::{CacheError, CompileCache};
@@ -31,4 +32,5 @@ pub use imports::records::{ReadError, Records};
 pub use imports::state::State;
 pub use instance::{Setup, StartError};
 pub use limits::{Limit, Limits, Trap};
+pub use outline::{Outline, OutlineError};
 pub use telemetry::{Batch, Input, Sender, TelemetryInstance, TelemetryPlugin};

@@ -16,10 +16,13 @@ use crate::imports::Imports;
 use crate::instance::{Bounded, Context, Setup, StartError};
 use crate::limits::{Limit, Limits, Trap};
 
-const KIND: &str = "telemetry";
+pub(crate) const KIND: &str = "telemetry";
+
+/// The interface that makes a component a telemetry plugin.
+pub(crate) const EXPORT: &str = "causeway:plugin/telemetry-router@0.1.0-draft";
 
 /// The imports that the world offers. An import of types only has no function and reaches nothing.
-const OFFERED: &[&str] = &[
+pub(crate) const OFFERED: &[&str] = &[
     "causeway:plugin/log@0.1.0-draft",
     "causeway:plugin/records@0.1.0-draft",
     "causeway:plugin/state@0.1.0-draft",
