@@ -3,16 +3,19 @@
 //!
 //! A recording never holds up its binding and is bounded in inputs and bytes. It has payloads inside, so its file is for
 //! the gateway's user alone. Operators start and stop them through the admin API; [`Player`] runs them again, without a
-//! gateway.
+//! gateway, and [`Recordings::trial`] tries a new version of a plugin on the newest one.
 
 mod convert;
 mod format;
 mod metrics;
 mod play;
 mod reader;
+mod rehearsal;
+mod script;
 mod show;
 mod sink;
 mod tap;
+mod trial;
 mod writer;
 
 #[cfg(test)]
@@ -30,10 +33,12 @@ use thiserror::Error;
 
 pub use format::{Answer, Blob, Effect, End, Header, Input, Outcome, Read, Why};
 pub use metrics::RecordingMetrics;
-pub use play::{Mode, Played, Player};
+pub use play::{Mode, Player};
 pub use reader::{ReadError, Recording};
+pub use rehearsal::{Played, Rehearsal, Role};
 pub use show::same;
 pub use tap::Tap;
+pub use trial::{Cut, Trial, TrialError};
 pub use writer::Bounds;
 
 use crate::clock::Clock;
@@ -276,6 +281,11 @@ impl Shared {
 }
 
 impl Bound {
+    /// The file that is being written.
+    fn running(&self) -> Option<&PathBuf> {
+        self.last.as_ref().filter(|last| last.sink.ended().is_none()).map(|last| &last.file)
+    }
+
     fn end(&mut self, why: Why) {
         if let Some(last) = &self.last {
             last.sink.end(why);

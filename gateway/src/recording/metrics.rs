@@ -12,12 +12,18 @@ struct Because {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Outcome {
+    outcome: &'static str,
+}
+
 /// The counters of all recordings; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct RecordingMetrics {
     pub(super) inputs: Counter,
     pub(super) refused: Counter,
     ended: Family<Because, Counter>,
+    trials: Family<Outcome, Counter>,
 }
 
 impl RecordingMetrics {
@@ -28,7 +34,13 @@ impl RecordingMetrics {
         let help = "Recordings that did not begin because too many are kept";
         registry.register("causeway_recordings_refused", help, new.refused.clone());
         registry.register("causeway_recordings_ended", "Recordings that ended, by reason", new.ended.clone());
+        let help = "Versions of plugins that were tried on a recording, by what came of it";
+        registry.register("causeway_recordings_trials", help, new.trials.clone());
         new
+    }
+
+    pub(super) fn tried(&self, outcome: &'static str) {
+        self.trials.get_or_create(&Outcome { outcome }).inc();
     }
 
     pub(super) fn ended(&self, why: Why) {

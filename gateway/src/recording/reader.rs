@@ -62,18 +62,56 @@ impl Recording {
     /// # Errors
     /// [`ReadError`].
     pub fn read(from: impl BufRead) -> Result<Self, ReadError> {
+        let mut reading = Reading::begin(from)?;
+        let mut inputs = Vec::new();
+        loop {
+            match reading.next()? {
+                Next::Input(input) => inputs.push(*input),
+                Next::End(end) => return Ok(Self { header: reading.header, inputs, end }),
+            }
+        }
+    }
+}
+
+/// A recording that is read input by input: whether it is whole is known at its end alone.
+pub(super) struct Reading<R> {
+    from: Checked<R>,
+    pub(super) header: Header,
+    inputs: usize,
+}
+
+/// What comes next in a recording.
+pub(super) enum Next {
+    Input(Box<Input>),
+    /// Nothing follows, and everything before was what had been written.
+    End(End),
+}
+
+impl Reading<BufReader<File>> {
+    /// Begins to read a file.
+    pub(super) fn open(file: &Path) -> Result<Self, ReadError> {
+        Self::begin(BufReader::new(File::open(file)?))
+    }
+}
+
+impl<R: BufRead> Reading<R> {
+    fn begin(from: R) -> Result<Self, ReadError> {
         let mut from = Checked { from, crc32c: 0 };
         check_magic(&mut from)?;
         let header = item(&mut from, 0)?;
-        let mut inputs = Vec::new();
-        loop {
-            let crc32c = from.crc32c;
-            match item(&mut from, inputs.len())? {
-                Item::Input(input) => inputs.push(*input),
-                Item::End(end) => {
-                    check_end(&end, crc32c, inputs.len(), &mut from)?;
-                    return Ok(Self { header, inputs, end });
-                }
+        Ok(Self { from, header, inputs: 0 })
+    }
+
+    pub(super) fn next(&mut self) -> Result<Next, ReadError> {
+        let crc32c = self.from.crc32c;
+        match item(&mut self.from, self.inputs)? {
+            Item::Input(input) => {
+                self.inputs += 1;
+                Ok(Next::Input(input))
+            }
+            Item::End(end) => {
+                check_end(&end, crc32c, self.inputs, &mut self.from)?;
+                Ok(Next::End(end))
             }
         }
     }

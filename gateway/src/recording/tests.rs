@@ -3,6 +3,7 @@
 mod files;
 pub(crate) mod plays;
 mod taps;
+mod trials;
 
 use super::*;
 
