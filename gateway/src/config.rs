@@ -4,6 +4,7 @@
 //! Reading never stops at the first problem: [`load`] reports all of them with file, line and remedy.
 
 mod admin;
+mod artifacts;
 mod bindings;
 mod check;
 mod collections;
@@ -20,17 +21,20 @@ mod policies;
 mod problem;
 mod recordings;
 mod reference;
+mod registries;
 mod retained;
 mod router;
 mod section;
 mod setting;
 mod shutdown;
 mod storage;
+mod trust;
 mod units;
 
 use std::path::{Path, PathBuf};
 
 pub use self::admin::{AdminConfig, HttpsConfig, Role, SocketMode, TokenConfig};
+pub use self::artifacts::ArtifactsConfig;
 pub use self::bindings::{
     BatchConfig, BindingConfig, BudgetConfig, CommitConfig, Delivery, LimitsConfig, Overflow, PluginKind,
     TELEMETRY_FILTERS, TrapsConfig,
@@ -48,16 +52,19 @@ pub use self::policies::PoliciesConfig;
 pub use self::problem::Problem;
 pub use self::recordings::RecordingsConfig;
 pub use self::reference::markdown as reference;
+pub use self::registries::RegistryConfig;
 pub use self::retained::RetainedConfig;
 pub use self::router::RouterConfig;
 pub use self::setting::Free;
 pub use self::shutdown::ShutdownConfig;
 pub use self::storage::{SharesConfig, StorageConfig, Synchronous};
+pub use self::trust::{KeyConfig, TrustConfig};
 pub use self::units::{Size, parse_duration, parse_size, show_duration};
 
 use self::locate::Segment;
 use self::section::section;
 use self::setting::{Node, Notes, Setting};
+use crate::artifacts::Reference;
 
 section! {
     /// The whole configuration.
@@ -88,6 +95,12 @@ section! {
         bindings: Vec<BindingConfig> = Vec::new() => restart;
         /// What holds for all plugins.
         plugins: PluginsConfig = PluginsConfig::default() => restart;
+        /// How artifacts are fetched and kept.
+        artifacts: ArtifactsConfig = ArtifactsConfig::default() => restart;
+        /// What has to be known of registries.
+        registries: Vec<RegistryConfig> = Vec::new() => restart;
+        /// Whose artifacts run here.
+        trust: TrustConfig = TrustConfig::default() => live;
         /// What may be recorded of plugins.
         recordings: RecordingsConfig = RecordingsConfig::default() => restart;
         /// How operators reach the gateway.
@@ -100,9 +113,6 @@ section! {
         shutdown: ShutdownConfig = ShutdownConfig::default() => restart;
     }
 }
-
-/// Begins the reference of a plugin that is part of the binary.
-const BUILTIN: &str = "builtin:";
 
 /// The largest file that is read as configuration.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -164,10 +174,17 @@ impl Config {
         if self.admin.socket.as_os_str().is_empty() {
             self.admin.socket = self.data_dir.join("admin.sock");
         }
+        if self.artifacts.dir.as_os_str().is_empty() {
+            self.artifacts.dir = self.data_dir.join("artifacts");
+        }
+        if self.artifacts.lockfile.as_os_str().is_empty() {
+            self.artifacts.lockfile = self.data_dir.join("plugins.lock");
+        }
+        self.trust.resolve(base);
         for binding in &mut self.bindings {
-            if !binding.plugin.starts_with(BUILTIN) {
-                let path = binding.plugin.strip_prefix("file://").unwrap_or(&binding.plugin);
-                binding.plugin = base.join(path).to_string_lossy().into_owned();
+            // What is no reference is reported by the check that follows.
+            if let Ok(reference) = binding.plugin.parse::<Reference>() {
+                binding.plugin = reference.resolved(base).to_string();
             }
         }
         self

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod artifacts;
 pub mod certs;
 pub mod cli;
 pub mod clock;

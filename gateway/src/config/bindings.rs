@@ -13,7 +13,7 @@ section! {
         name: String = String::new() => restart, required "telemetry";
         /// What kind of plugin it is.
         kind: PluginKind = PluginKind::Telemetry => restart;
-        /// Where the plugin comes from: `builtin:telemetry`, or the path of a component file.
+        /// Where the plugin comes from: `builtin:telemetry`, `oci://host/repository:tag`, `oci-layout://folder:tag`, or the path of a component file.
         plugin: String = "builtin:telemetry".to_owned() => restart;
         /// The topics it handles: MQTT filters, or templates such as `dt/cvra/{device}/cardata`, whose variables the messages carry.
         filters: Vec<String> = TELEMETRY_FILTERS.map(str::to_owned).to_vec() => restart;

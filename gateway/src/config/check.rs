@@ -10,6 +10,7 @@ use causeway_core::selector::{Selector, SelectorError};
 use super::locate::Segment;
 use super::setting::Notes;
 use super::{AdminConfig, BindingConfig, Config, Delivery, ListenerConfig, PlainIdentity, path};
+use crate::artifacts::Reference;
 
 /// Longest path of a Unix socket on Linux, without the closing NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -19,6 +20,8 @@ pub(super) fn check(config: &Config, notes: &mut Notes) {
     listeners(&config.listeners, notes);
     bindings(&config.bindings, notes);
     super::collections::check(&config.collections, notes);
+    super::registries::check(&config.registries, notes);
+    super::trust::check(&config.trust, notes);
     addresses(config, notes);
     admin(&config.admin, notes);
     bounds(config, notes);
@@ -27,7 +30,7 @@ pub(super) fn check(config: &Config, notes: &mut Notes) {
 fn listeners(listeners: &[ListenerConfig], notes: &mut Notes) {
     for (index, listener) in listeners.iter().enumerate() {
         let at = item("listeners", index);
-        name(&listener.name, &at, notes);
+        name(&listener.name, "name", &at, notes);
         match (&listener.tls, &listener.plain) {
             (Some(_), None) => {}
             (None, Some(plain)) => plain_identity(&plain.identity, &at, notes),
@@ -61,7 +64,7 @@ fn plain_identity(identity: &PlainIdentity, at: &[Segment], notes: &mut Notes) {
 fn bindings(bindings: &[BindingConfig], notes: &mut Notes) {
     for (index, binding) in bindings.iter().enumerate() {
         let at = item("bindings", index);
-        name(&binding.name, &at, notes);
+        name(&binding.name, "name", &at, notes);
         plugin(&binding.plugin, &at, notes);
         if binding.filters.is_empty() {
             notes.at(below(&at, "filters"), "is empty", "name the topics, for example `[\"dt/cvra/+/cardata\"]`");
@@ -165,25 +168,28 @@ fn bounds(config: &Config, notes: &mut Notes) {
     }
 }
 
-fn name(name: &str, at: &[Segment], notes: &mut Notes) {
+pub(super) fn name(name: &str, key: &str, at: &[Segment], notes: &mut Notes) {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     // A missing name was noted when the section was read.
     if !name.is_empty() && (name.len() > MAX_NAME || !name.chars().all(allowed)) {
         let remedy = format!("use at most {MAX_NAME} lower-case letters, digits and `-`");
-        notes.at(below(at, "name"), format!("`{name}` is not a name"), remedy);
+        notes.at(below(at, key), format!("`{name}` is not a name"), remedy);
     }
 }
 
 fn plugin(reference: &str, at: &[Segment], notes: &mut Notes) {
     let key = below(at, "plugin");
-    match reference.strip_prefix(super::BUILTIN) {
-        Some(name) if causeway_plugins::NAMES.contains(&name) => {}
-        Some(name) => {
+    match reference.parse() {
+        Ok(Reference::Builtin(name)) if !causeway_plugins::NAMES.contains(&name.as_str()) => {
             let remedy = format!("there is {}", causeway_plugins::NAMES.join(", "));
             notes.at(key, format!("there is no built-in plugin `{name}`"), remedy);
         }
-        None if reference.is_empty() => notes.at(key, "is empty", "name a component file, or `builtin:telemetry`"),
-        None => {}
+        Ok(_) => {}
+        Err(wrong) => {
+            let wrong = wrong.to_string();
+            let (message, remedy) = wrong.split_once("; ").unwrap_or((&wrong, ""));
+            notes.at(key, message, remedy);
+        }
     }
 }
 

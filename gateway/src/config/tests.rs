@@ -54,8 +54,11 @@ fn a_plugin_file_is_looked_for_beside_the_configuration() {
         let text = minimal_and(&format!("  plugin: {reference}\n"));
         parse(&text, Path::new("/etc/causeway/causeway.yaml")).unwrap().bindings[0].plugin.clone()
     };
-    assert_eq!(plugin("alarm.wasm"), "/etc/causeway/alarm.wasm");
-    assert_eq!(plugin("file:///opt/alarm.wasm"), "/opt/alarm.wasm");
+    assert_eq!(plugin("alarm.wasm"), "file:///etc/causeway/alarm.wasm");
+    assert_eq!(plugin("file:///opt/alarm.wasm"), "file:///opt/alarm.wasm");
+    assert_eq!(plugin("oci-layout://stick:1"), "oci-layout:///etc/causeway/stick:1");
+    assert_eq!(plugin("oci://r.lan/alarm:1"), "oci://r.lan/alarm:1");
+    check(&minimal_and("  plugin: oci://r.lan/alarm\n"), "bindings[0].plugin", 8, "add `:tag`");
     assert_eq!(plugin("builtin:telemetry"), "builtin:telemetry");
     check(&minimal_and("  plugin: builtin:nothing\n"), "bindings[0].plugin", 8, "no built-in plugin `nothing`");
 }
@@ -110,6 +113,46 @@ fn https_needs_somebody_to_let_in() {
     check(&https(""), "admin.https", 8, "lets nobody in");
     check(&https(", tokens: {ci: {sha256: abc}}"), "admin.https.tokens.ci.sha256", 8, "config token");
     assert_eq!(problems(&https(&format!(", tokens: {{ci: {{sha256: {}}}}}", "0".repeat(64)))), []);
+}
+
+#[test]
+fn a_registry_and_a_key_say_all_that_they_have_to() {
+    let registry = |more: &str| minimal_and(&format!("registries:\n- {{host: \"r.lan:5000\"{more}}}\n"));
+    let good =
+        ", ca: ca.pem, username: a, password_file: pw, mirrors: [m.lan/a], redirects: [c.lan], token_hosts: [t.lan]";
+    assert_eq!(problems(&registry(good)), []);
+    check(&minimal_and("registries: [{ca: a}]"), "registries[0].host", 8, "is missing");
+    check(&minimal_and("registries: [{host: \"https://r.lan\"}]"), "registries[0].host", 8, "no host");
+    check(&minimal_and("registries: [{host: R.lan}]"), "registries[0].host", 8, "lower case");
+    check(&registry(", mirrors: [\"https://m.lan\"]"), "registries[0].mirrors", 9, "`https://m.lan` is no host");
+    check(&registry(", redirects: [c.lan/a]"), "registries[0].redirects", 9, "no host");
+    check(&registry(", username: a"), "registries[0].username", 9, "add `password_file`");
+    check(&registry(", password_file: a"), "registries[0].password_file", 9, "add `username`");
+    check(&registry(", token_file: t, username: a, password_file: b"), "registries[0].token_file", 9, "keep one");
+    check(&registry(", plain_http: true, ca: ca.pem"), "registries[0].ca", 9, "plain_http");
+    check(&registry("}\n- {host: \"r.lan:5000\""), "registries[1].host", 10, "registries[0]");
+
+    let key = |text: &str| minimal_and(&format!("trust:\n  keys:\n  - {{{text}}}\n"));
+    assert_eq!(problems(&key("id: a, file: a.pub, repositories: [r.lan/a], kinds: [telemetry]")), []);
+    check(&key("file: a.pub"), "trust.keys[0].id", 10, "is missing");
+    check(&key("id: A, pem: a"), "trust.keys[0].id", 10, "lower-case");
+    check(&key("id: a"), "trust.keys[0]", 10, "exactly one");
+    check(&key("id: a, file: a, pem: b"), "trust.keys[0]", 10, "exactly one");
+    check(&key("id: a, file: a, kinds: [tele]"), "trust.keys[0].kinds", 10, "there is telemetry");
+    check(
+        &key("id: a, file: a, repositories: [\"oci://r.lan\"]"),
+        "trust.keys[0].repositories",
+        10,
+        "without a scheme",
+    );
+    check(&key("id: a, file: a}\n  - {id: a, file: b"), "trust.keys[1].id", 11, "trust.keys[0]");
+    check(&minimal_and("trust: {revoked: [sha256:00]}"), "trust.revoked", 8, "64 lower-case");
+    check(&minimal_and("trust: {unsigned: [r.lan/a]}"), "trust.unsigned", 8, "oci://");
+    let unsigned = minimal_and("trust: {unsigned: [\"file://plugins/\", \"oci://r.lan/dev\"]}");
+    let config = parse(&unsigned, Path::new("/etc/causeway/causeway.yaml")).unwrap();
+    assert_eq!(config.trust.unsigned, ["file:///etc/causeway/plugins/", "oci://r.lan/dev"]);
+    assert_eq!(config.artifacts.dir, Path::new("/var/lib/causeway/artifacts"));
+    assert_eq!(config.artifacts.lockfile, Path::new("/var/lib/causeway/plugins.lock"));
 }
 
 #[test]
