@@ -4,9 +4,15 @@
 //! signature it has, and only then is it fetched, by its digest. What it is for is not known here: plugins ask, and
 //! firmware takes the same road.
 
+pub mod cache;
 pub mod digest;
+pub mod files;
+pub mod layout;
+pub mod lockfile;
 pub mod manifest;
 pub mod reference;
+pub mod signature;
+pub mod trust;
 
 mod error;
 mod metrics;

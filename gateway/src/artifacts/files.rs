@@ -1,0 +1,116 @@
+//! Files that somebody else may have put there: opened never through a link, read within a bound, replaced in one step.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use thiserror::Error;
+
+use super::digest::{Digest, Hasher};
+
+/// The buffer of a copy.
+pub(super) const CHUNK: usize = 64 << 10;
+
+/// A file cannot be used.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// A link, a folder or a device where a file should be.
+    #[error("{path} is no regular file", path = .path.display())]
+    NoFile {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// Larger than it may be, or larger or smaller than was said.
+    #[error("{path} has {bytes} bytes and not {expected}", path = .path.display())]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// What was expected, in words.
+        expected: String,
+    },
+    /// The disk does not play along.
+    #[error("{path}: {source}", path = .path.display())]
+    Disk {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl FileError {
+    pub(super) fn disk(path: &Path, source: io::Error) -> Self {
+        Self::Disk { path: path.to_owned(), source }
+    }
+}
+
+/// What the bytes of a file are known by, and how many they are.
+pub(super) fn hash(file: &File) -> io::Result<(Digest, u64)> {
+    let mut hasher = Hasher::new();
+    let mut chunk = vec![0; CHUNK];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(&mut chunk, at)?;
+        let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else {
+            return Ok((hasher.finish(), at));
+        };
+        hasher.update(bytes);
+        at += read as u64;
+    }
+}
+
+/// Never through a link, and never waiting for whoever writes into a pipe.
+pub(super) fn flags() -> i32 {
+    (OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK).bits().cast_signed()
+}
+
+/// A regular file, if there is something of that name.
+pub(super) fn open_regular(path: &Path) -> Result<Option<File>, FileError> {
+    let no_file = || FileError::NoFile { path: path.to_owned() };
+    let file = match OpenOptions::new().read(true).custom_flags(flags()).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        // A link, or a socket or a device without a driver.
+        Err(error) if [Errno::LOOP, Errno::NXIO].iter().any(|no| error.raw_os_error() == Some(no.raw_os_error())) => {
+            return Err(no_file());
+        }
+        Err(source) => return Err(FileError::disk(path, source)),
+    };
+    let metadata = file.metadata().map_err(|source| FileError::disk(path, source))?;
+    if metadata.is_file() { Ok(Some(file)) } else { Err(no_file()) }
+}
+
+/// All of a file, if that is not more than `most`.
+pub(super) fn read_bounded(file: File, path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    let disk = |source| FileError::disk(path, source);
+    let too_large = |bytes| FileError::Size { path: path.to_owned(), bytes, expected: format!("{most} at most") };
+    let declared = file.metadata().map_err(disk)?.len();
+    if declared > most {
+        return Err(too_large(declared));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(declared).unwrap_or_default());
+    file.take(most + 1).read_to_end(&mut bytes).map_err(disk)?;
+    // It grew while it was read.
+    if bytes.len() as u64 > most { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
+}
+
+/// Replaces a file in one step, and only after its bytes are on the disk.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
+    let write = || {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(flags());
+        let mut file = options.open(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&draft)))
+}
