@@ -26,7 +26,7 @@ section! {
         docker_config: bool = true => restart;
         /// Asked first and in this order, `host[:port]` or `host[:port]/prefix`. They are listed themselves if they need a CA or credentials. Signatures still have to name this registry.
         mirrors: Vec<String> = Vec::new() => restart;
-        /// Further hosts, `host[:port]`, that it may redirect to for blobs; they never get its credentials.
+        /// Further hosts, `host[:port]`, that it may redirect to; they never get its credentials. `*.domain` stands for all hosts below a domain that have public addresses.
         redirects: Vec<String> = Vec::new() => restart;
         /// Further hosts, `host[:port]`, that may be asked for a token with its credentials.
         token_hosts: Vec<String> = Vec::new() => restart;
@@ -40,13 +40,13 @@ pub(super) fn check(registries: &[RegistryConfig], notes: &mut Notes) {
         if written(&registry.host).is_some_and(|host| !is_host(host) || host.to_ascii_lowercase() != host) {
             notes.at(below(&at, "host"), format!("`{}` is no host in lower case", registry.host), HOST);
         }
-        let hosts = [
-            ("mirrors", &registry.mirrors),
-            ("redirects", &registry.redirects),
-            ("token_hosts", &registry.token_hosts),
+        let hosts: [(_, _, fn(&str) -> bool); 3] = [
+            ("mirrors", &registry.mirrors, is_mirror),
+            ("redirects", &registry.redirects, |host| is_host(host.strip_prefix("*.").unwrap_or(host))),
+            ("token_hosts", &registry.token_hosts, is_host),
         ];
-        for (key, hosts) in hosts {
-            for wrong in hosts.iter().filter(|host| !is_place(host, key == "mirrors")) {
+        for (key, hosts, is_place) in hosts {
+            for wrong in hosts.iter().filter(|host| !is_place(host)) {
                 notes.at(below(&at, key), format!("`{wrong}` is no host"), HOST);
             }
         }
@@ -69,10 +69,10 @@ pub(super) fn check(registries: &[RegistryConfig], notes: &mut Notes) {
     twice("registries", "host", registries.iter().map(|registry| written(&registry.host)), notes);
 }
 
-/// A host, and what is before a mirror's repositories.
-fn is_place(text: &str, with_prefix: bool) -> bool {
+/// A host, and what stands before its repositories.
+fn is_mirror(text: &str) -> bool {
     match text.split_once('/') {
-        Some((host, prefix)) => with_prefix && is_host(host) && !prefix.is_empty() && !prefix.contains(".."),
+        Some((host, prefix)) => is_host(host) && !prefix.is_empty() && !prefix.contains(".."),
         None => is_host(text),
     }
 }
