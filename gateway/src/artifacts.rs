@@ -11,14 +11,31 @@ pub mod layout;
 pub mod lockfile;
 pub mod manifest;
 pub mod reference;
+pub mod registry;
 pub mod signature;
 pub mod trust;
 
+mod carry;
 mod error;
 mod metrics;
+mod origin;
+mod road;
 
-use crate::config::{ArtifactsConfig, Config, RegistryConfig, TrustConfig};
+use std::fmt::{self, Debug, Formatter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::runtime::Handle;
+
+use self::cache::{Cache, CacheError};
+use self::registry::Registries;
+use self::trust::{Distrust, Trust};
+use crate::config::{ArtifactsConfig, Config, Problem, RegistryConfig, TrustConfig};
+
+pub use self::cache::Blob;
+pub use self::carry::Carried;
 pub use self::digest::Digest;
 pub use self::error::{Because, FetchError};
 pub use self::manifest::{Descriptor, Manifest};
@@ -86,3 +103,168 @@ pub struct Trusted {
     /// The key whose signature it has; none if the configuration does not ask for one.
     pub signed_by: Option<String>,
 }
+
+/// A bare file that may be used.
+#[derive(Clone, Debug)]
+pub struct TrustedFile {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// What it is known by.
+    pub digest: Digest,
+    /// The key whose signature lies beside it; none if the configuration does not ask for one.
+    pub signed_by: Option<String>,
+}
+
+/// An image of the cache.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// What it was asked for as.
+    pub reference: String,
+    /// What its manifest is known by.
+    pub digest: Digest,
+    /// What it consists of.
+    pub manifest: Manifest,
+    /// Whether all its layers are there.
+    pub complete: bool,
+    /// How many signatures are kept with it.
+    pub signatures: usize,
+}
+
+/// Why artifacts cannot be used at all.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The folder of the cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The keys; one line for each that is wrong.
+    #[error("{}", lines(.0))]
+    Trust(Vec<Problem>),
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// From references to verified bytes; clones share everything.
+///
+/// What blocks is for a thread outside the runtime: a command's own, or one for blocking work.
+#[derive(Clone)]
+pub struct Artifacts {
+    cache: Cache,
+    lockfile: PathBuf,
+    max_manifest: u64,
+    registries: Registries,
+    trust: Arc<ArcSwap<Trust>>,
+    runtime: Handle,
+    metrics: ArtifactsMetrics,
+}
+
+impl Debug for Artifacts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "Artifacts({})", self.folder().display())
+    }
+}
+
+impl Artifacts {
+    /// Opens the cache and reads the keys; nobody is asked yet. `runtime` is where the network is waited for. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(settings: &Settings, runtime: Handle, access: Access) -> Result<Self, OpenError> {
+        Self::open_counted(settings, runtime, access, ArtifactsMetrics::default())
+    }
+
+    /// The same, counted where somebody looks.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_counted(
+        settings: &Settings,
+        runtime: Handle,
+        access: Access,
+        metrics: ArtifactsMetrics,
+    ) -> Result<Self, OpenError> {
+        let Settings { artifacts, registries, trust } = settings;
+        let trust = Trust::load(trust).map_err(OpenError::Trust)?;
+        let (most, max_manifest) = (artifacts.max_bytes.bytes(), artifacts.max_manifest.bytes());
+        Ok(Self {
+            cache: Cache::open(&artifacts.dir, most, max_manifest, access, metrics.clone())?,
+            lockfile: artifacts.lockfile.clone(),
+            max_manifest,
+            registries: Registries::new(artifacts, registries),
+            trust: Arc::new(ArcSwap::from_pointee(trust)),
+            runtime,
+            metrics,
+        })
+    }
+
+    /// Trusts whom this configuration trusts from now on, in all clones. What runs already is not asked about again.
+    ///
+    /// # Errors
+    /// A key that cannot be read; the trust stays as it is.
+    pub fn retrust(&self, trust: &TrustConfig) -> Result<(), Vec<Problem>> {
+        self.trust.store(Arc::new(Trust::load(trust)?));
+        Ok(())
+    }
+
+    /// Whether a blob that is kept may still be used.
+    ///
+    /// # Errors
+    /// It was revoked.
+    pub fn not_revoked(&self, digest: &Digest) -> Result<(), Distrust> {
+        self.trust.load().not_revoked(digest)
+    }
+
+    /// Keeps bytes that may be needed again, wherever they came from. Blocks.
+    ///
+    /// # Errors
+    /// No room, or the disk.
+    pub fn keep(&self, bytes: &[u8]) -> Result<Digest, CacheError> {
+        self.cache.keep(bytes)
+    }
+
+    /// The bytes of this digest, if they are kept and whole. Whether they may be used is for the caller to ask. Blocks.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn kept(&self, digest: &Digest) -> Result<Option<Vec<u8>>, CacheError> {
+        self.cache.get(digest, u64::MAX - 1)
+    }
+
+    /// What is in use from now on, images or single blobs; anything else goes when there is no room.
+    pub fn retain(&self, roots: impl IntoIterator<Item = Digest>) {
+        self.cache.retain(roots);
+    }
+
+    /// The images of the cache, by what they were asked for as. Blocks.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn list(&self) -> Result<Vec<Listed>, CacheError> {
+        let mut listed = Vec::new();
+        for entry in self.cache.index()?.into_iter().filter(|entry| !entry.is_signature()) {
+            let digest = entry.manifest.digest;
+            let Some(bytes) = self.cache.get(&digest, self.max_manifest)? else { continue };
+            let Ok(manifest) = Manifest::parse(&bytes) else { continue };
+            let complete = manifest.layers.iter().all(|layer| self.cache.layout().has_blob(&layer.digest));
+            let reference = entry.name().unwrap_or_default().to_owned();
+            listed.push(Listed {
+                reference,
+                digest,
+                manifest,
+                complete,
+                signatures: self.cache.signatures(&digest)?.len(),
+            });
+        }
+        Ok(listed)
+    }
+
+    /// The folder of the cache.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.cache.path()
+    }
+}
+
+#[cfg(test)]
+mod tests;

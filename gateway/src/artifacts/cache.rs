@@ -282,6 +282,8 @@ impl Cache {
         match result {
             Ok(found) => Ok(Some(found)),
             Err(LayoutError::NotFound { .. }) => Ok(None),
+            // Whole, and not of the size that somebody says it has.
+            Err(LayoutError::File(FileError::Size { .. })) if self.is_whole(digest) => Ok(None),
             Err(
                 error @ (LayoutError::Damaged { .. }
                 | LayoutError::File(FileError::NoFile { .. } | FileError::Size { .. })),
@@ -292,6 +294,11 @@ impl Cache {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn is_whole(&self, digest: &Digest) -> bool {
+        let file = self.layout.blob_file(digest).ok();
+        file.is_some_and(|file| files::hash(&file).is_ok_and(|(found, _)| found == *digest))
     }
 
     fn discard(&self, digest: &Digest) -> Result<(), CacheError> {
@@ -327,7 +334,10 @@ fn lock_file(path: &Path) -> Result<File, FileError> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(files::flags());
-    options.open(path).map_err(|source| FileError::disk(path, source))
+    let file = options.open(path).map_err(|source| FileError::disk(path, source))?;
+    let folder = path.parent().unwrap_or(path);
+    files::adopt(&file, folder).map_err(|source| FileError::disk(path, source))?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Files that somebody else may have put there: opened never through a link, read within a bound, replaced in one step.
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -10,6 +11,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::digest::{Digest, Hasher};
+use super::{Because, FetchError};
 
 /// The buffer of a copy.
 pub(super) const CHUNK: usize = 64 << 10;
@@ -46,6 +48,19 @@ pub enum FileError {
 impl FileError {
     pub(super) fn disk(path: &Path, source: io::Error) -> Self {
         Self::Disk { path: path.to_owned(), source }
+    }
+
+    /// The same, as the reason why `reference` was not fetched.
+    #[must_use]
+    pub fn about(self, reference: &impl Display) -> FetchError {
+        match self {
+            Self::NoFile { .. } => FetchError::refused(reference, Because::Digest, self),
+            Self::Size { .. } => FetchError::refused(reference, Because::Size, self),
+            Self::Disk { ref source, .. } if source.kind() == ErrorKind::NotFound => {
+                FetchError::not_found(reference, self)
+            }
+            Self::Disk { path, source } => FetchError::disk(&path, source),
+        }
     }
 }
 
@@ -85,6 +100,15 @@ pub(super) fn open_regular(path: &Path) -> Result<Option<File>, FileError> {
     if metadata.is_file() { Ok(Some(file)) } else { Err(no_file()) }
 }
 
+/// A regular file of this machine's operator, who may lead to it by a link.
+pub(super) fn open_own(path: &Path) -> Result<File, FileError> {
+    let disk = |source| FileError::disk(path, source);
+    let file =
+        OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path).map_err(disk)?;
+    let metadata = file.metadata().map_err(disk)?;
+    if metadata.is_file() { Ok(file) } else { Err(FileError::NoFile { path: path.to_owned() }) }
+}
+
 /// All of a file, if that is not more than `most`.
 pub(super) fn read_bounded(file: File, path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
     let disk = |source| FileError::disk(path, source);
@@ -99,18 +123,29 @@ pub(super) fn read_bounded(file: File, path: &Path, most: u64) -> Result<Vec<u8>
     if bytes.len() as u64 > most { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
+/// What root makes in a folder belongs to the folder's owner: a gateway reads what `sudo causeway` put there.
+pub(super) fn adopt(file: &File, folder: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(folder)?;
+    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
+}
+
 /// Replaces a file in one step, and only after its bytes are on the disk.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600).custom_flags(flags());
         let mut file = options.open(&draft)?;
+        adopt(&file, folder)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&draft, path)?;
-        File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+        File::open(folder)?.sync_all()
     };
     write().inspect_err(|_| drop(fs::remove_file(&draft)))
 }

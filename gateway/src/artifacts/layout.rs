@@ -5,6 +5,7 @@
 
 mod draft;
 
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use thiserror::Error;
 use super::digest::Digest;
 use super::files::{self, FileError, open_regular, read_bounded};
 use super::manifest::{Descriptor, IMAGE_INDEX, REF_NAME, RawDescriptor};
+use super::{Because, FetchError};
 
 pub use self::draft::Draft;
 
@@ -58,6 +60,18 @@ pub enum LayoutError {
     File(#[from] FileError),
 }
 
+impl LayoutError {
+    /// The same, as the reason why `reference` was not fetched.
+    #[must_use]
+    pub fn about(self, reference: &impl Display) -> FetchError {
+        match self {
+            Self::NoLayout { .. } | Self::NotFound { .. } => FetchError::not_found(reference, self),
+            Self::Damaged { .. } => FetchError::refused(reference, Because::Digest, self),
+            Self::File(error) => error.about(reference),
+        }
+    }
+}
+
 /// A folder with images.
 #[derive(Clone, Debug)]
 pub struct Layout(PathBuf);
@@ -74,6 +88,12 @@ impl Entry {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.manifest.annotations.get(REF_NAME).map(String::as_str)
+    }
+
+    /// Whether it holds the signatures of another image.
+    #[must_use]
+    pub fn is_signature(&self) -> bool {
+        self.name().is_some_and(|name| name.starts_with("sha256-") && name.ends_with(".sig"))
     }
 }
 

@@ -3,6 +3,8 @@
 //! A signature counts if a pinned key made it, for this digest, for this repository, and if the key may sign for both the
 //! repository and the kind. A digest that is revoked never runs, whoever signed it.
 
+mod load;
+
 use std::collections::BTreeSet;
 
 use thiserror::Error;

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::output::problem_json;
 use super::{ConfigFile, Failure, Output};
 use crate::admin::load_https;
+use crate::artifacts::trust::Trust;
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::dispatch;
@@ -62,6 +63,7 @@ impl Found {
         if let Some(https) = &config.admin.https {
             found.problems.extend(load_https(https).err().into_iter().flatten());
         }
+        found.problems.extend(Trust::load(&config.trust).err().into_iter().flatten());
         let policies = Policies::load(config.policies.dir.as_deref());
         found.bindings(config, file, policies.as_ref().ok());
         found.problems.extend(policies.err().into_iter().flatten());

@@ -109,7 +109,7 @@ impl Cache {
         entries: &[Entry],
         in_use: &BTreeSet<Digest>,
     ) -> Vec<Candidate> {
-        let signatures: BTreeSet<_> = entries.iter().filter(|entry| is_signature(entry)).map(digest_of).collect();
+        let signatures: BTreeSet<_> = entries.iter().filter(|entry| entry.is_signature()).map(digest_of).collect();
         let images: BTreeSet<_> = entries.iter().map(digest_of).filter(|image| !signatures.contains(image)).collect();
         let used = |digest: &Digest| stored.get(digest).map_or(SystemTime::UNIX_EPOCH, |stored| stored.used);
         let mut named = in_use.clone();
@@ -166,8 +166,4 @@ impl Cache {
 
 fn digest_of(entry: &Entry) -> Digest {
     entry.manifest.digest
-}
-
-fn is_signature(entry: &Entry) -> bool {
-    entry.name().is_some_and(|name| name.starts_with("sha256-") && name.ends_with(".sig"))
 }

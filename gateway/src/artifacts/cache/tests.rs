@@ -104,6 +104,16 @@ fn a_damaged_entry_is_removed_and_not_there() {
 }
 
 #[test]
+fn what_is_asked_for_with_a_wrong_size_stays_what_it_is() {
+    let ground = Ground::new();
+    let cache = ground.gateway(1 << 20);
+    let digest = cache.keep(b"component").unwrap();
+    assert!(cache.blob(&digest, 5).unwrap().is_none());
+    assert!(cache.get(&digest, 5).unwrap().is_none());
+    assert!(cache.blob(&digest, 9).unwrap().is_some());
+}
+
+#[test]
 fn a_damaged_index_is_begun_anew() {
     let ground = Ground::new();
     let cache = ground.gateway(1 << 20);

@@ -39,6 +39,7 @@ impl Draft {
             other => other,
         };
         let file = opened.map_err(disk)?;
+        files::adopt(&file, &layout.blobs()).map_err(disk)?;
         // What a process is writing has its lock; see `remove_abandoned`.
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| disk(error.into()))?;
         Ok(Self { layout: layout.clone(), path: Some(path), file })

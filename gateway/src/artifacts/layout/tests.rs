@@ -96,3 +96,16 @@ fn a_draft_becomes_a_blob_only_when_it_is_whole() {
     layout.remove_abandoned().unwrap();
     assert_eq!(count(), 1);
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_the_readers_panic(bytes in proptest::prelude::any::<Vec<u8>>(), text in "[a-zA-Z0-9:{}\\[\\]\", ]{0,80}") {
+        let (_home, layout) = layout();
+        for bytes in [bytes, format!("{{\"schemaVersion\":2,\"manifests\":[{text}]}}").into_bytes()] {
+            fs::write(layout.path().join(INDEX), &bytes).unwrap();
+            let _ = layout.index();
+            fs::write(layout.path().join(MARKER), &bytes).unwrap();
+            let _ = Layout::open(layout.path());
+        }
+    }
+}
