@@ -136,7 +136,7 @@ fn elsewhere(wanted: &Wanted) -> Result<Reference, FetchError> {
 /// The name of an image in the index of a layout: its reference without the scheme, which other tools read too.
 fn in_layout(reference: &Reference) -> String {
     let text = reference.to_string();
-    text.split_once("://").map_or(text.clone(), |(_, name)| name.to_owned())
+    text.split_once("://").map_or(text.as_str(), |(_, name)| name).to_owned()
 }
 
 /// Keeps a manifest in a layout under a name.

@@ -65,7 +65,7 @@ impl Artifacts {
     /// It is not kept, or not trusted any more.
     pub fn again(&self, manifest: &Digest, wanted: &Wanted) -> Result<Trusted, FetchError> {
         match self.of_cache(manifest, wanted)? {
-            Kept::Trusted(trusted) => Ok(trusted),
+            Kept::Trusted(trusted) => Ok(*trusted),
             Kept::Distrusted(distrust) => Err(refused(&wanted.reference, &distrust)),
             Kept::Nothing => Err(FetchError::not_found(&wanted.reference, format!("{manifest} is not kept here"))),
         }
@@ -157,7 +157,7 @@ impl Artifacts {
         let distrust = match self.of_cache(&digest, wanted)? {
             Kept::Trusted(trusted) => {
                 self.metrics.cached();
-                return Ok(trusted);
+                return Ok(*trusted);
             }
             Kept::Distrusted(distrust @ Distrust::Revoked(_)) => return Err(refused(&wanted.reference, &distrust)),
             Kept::Distrusted(distrust) => Some(distrust),
@@ -190,7 +190,7 @@ impl Artifacts {
         let signatures = self.cache.signatures(digest).map_err(|error| self.not_kept(error))?;
         let evidence = Evidence { signatures, bundle: false };
         Ok(match self.judge(*digest, wanted, &evidence) {
-            Ok(signed_by) => Kept::Trusted(self.as_trusted(*digest, wanted, manifest, signed_by)?),
+            Ok(signed_by) => Kept::Trusted(Box::new(self.as_trusted(*digest, wanted, manifest, signed_by)?)),
             Err(distrust) => Kept::Distrusted(distrust),
         })
     }
@@ -292,7 +292,7 @@ impl Artifacts {
 
 /// What the cache has of an image.
 enum Kept {
-    Trusted(Trusted),
+    Trusted(Box<Trusted>),
     Distrusted(Distrust),
     Nothing,
 }

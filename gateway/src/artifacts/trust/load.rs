@@ -1,5 +1,7 @@
 //! Whom the configuration trusts, with the files of the keys read.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,10 +23,10 @@ impl Trust {
         for key in &config.keys {
             match pinned(key) {
                 Ok(key) => keys.push(key),
-                Err(problem) => problems.push(problem),
+                Err(problem) => problems.push(*problem),
             }
         }
-        let mut revoked = std::collections::BTreeSet::new();
+        let mut revoked = BTreeSet::new();
         for digest in &config.revoked {
             match digest.parse() {
                 Ok(digest) => drop(revoked.insert(digest)),
@@ -35,9 +37,9 @@ impl Trust {
     }
 }
 
-fn pinned(config: &KeyConfig) -> Result<PinnedKey, Problem> {
+fn pinned(config: &KeyConfig) -> Result<PinnedKey, Box<Problem>> {
     let file = config.file.clone().unwrap_or_else(|| PathBuf::from("trust.keys"));
-    let wrong = |error: &dyn std::fmt::Display, remedy: &str| problem(&file, &config.id, error, remedy);
+    let wrong = |error: &dyn Display, remedy: &str| Box::new(problem(&file, &config.id, error, remedy));
     let pem = match (&config.file, &config.pem) {
         (Some(path), _) => read(path).map_err(|error| wrong(&error, "check the path and its permissions"))?,
         (None, pem) => pem.clone().unwrap_or_default(),
@@ -54,7 +56,7 @@ fn read(path: &Path) -> std::io::Result<String> {
     fs::read_to_string(path)
 }
 
-fn problem(file: &Path, id: &str, error: impl std::fmt::Display, remedy: &str) -> Problem {
+fn problem(file: &Path, id: &str, error: impl Display, remedy: &str) -> Problem {
     let key = if id.is_empty() { String::new() } else { format!("trust.keys: {id}") };
     let told = error.to_string();
     // The remedy is the second half of the message, if it has one.
