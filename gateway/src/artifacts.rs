@@ -215,12 +215,29 @@ impl Artifacts {
         self.trust.load().not_revoked(digest)
     }
 
-    /// Keeps bytes that may be needed again, wherever they came from. Blocks.
+    /// Whether a bare file that was kept may still be used; `signer` answered for it when it was judged.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn judge_kept_file(
+        &self,
+        reference: &Reference,
+        kind: &str,
+        digest: &Digest,
+        signer: Option<&str>,
+    ) -> Result<(), Distrust> {
+        self.trust.load().judge_kept_file(&reference.to_string(), kind, digest, signer)
+    }
+
+    /// Keeps bytes that may be needed again, wherever they came from; they stay until [`Self::retain`] says what is in
+    /// use. Blocks.
     ///
     /// # Errors
     /// No room, or the disk.
     pub fn keep(&self, bytes: &[u8]) -> Result<Digest, CacheError> {
-        self.cache.keep(bytes)
+        let digest = self.cache.keep(bytes)?;
+        self.cache.hold(digest);
+        Ok(digest)
     }
 
     /// The bytes of this digest, if they are kept and whole. Whether they may be used is for the caller to ask. Blocks.
@@ -231,7 +248,8 @@ impl Artifacts {
         self.cache.get(digest, u64::MAX - 1)
     }
 
-    /// What is in use from now on, images or single blobs; anything else goes when there is no room.
+    /// What is in use from now on, images or single blobs, and whatever is asked for after this; anything else goes when
+    /// there is no room.
     pub fn retain(&self, roots: impl IntoIterator<Item = Digest>) {
         self.cache.retain(roots);
     }

@@ -247,6 +247,11 @@ impl Cache {
         *self.roots.lock().unwrap_or_else(PoisonError::into_inner) = roots.into_iter().collect();
     }
 
+    /// This stays as well, until it is said anew what stays.
+    pub fn hold(&self, root: Digest) {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(root);
+    }
+
     /// The images it has.
     ///
     /// # Errors

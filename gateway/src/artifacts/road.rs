@@ -234,6 +234,8 @@ impl Artifacts {
         for part in manifest.blobs() {
             trust.not_revoked(&part.digest).map_err(|distrust| refused(&wanted.reference, &distrust))?;
         }
+        // Whoever asked for it is about to use it.
+        self.cache.hold(digest);
         Ok(Trusted { reference: wanted.reference.clone(), digest, manifest, signed_by })
     }
 

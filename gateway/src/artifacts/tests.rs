@@ -341,3 +341,25 @@ fn a_stick_is_believed_no_more_than_a_registry() {
     let no_repository = Wanted { signed_as: None, ..ground.wanted("1.0") };
     refused(here.export(&[no_repository], &parcel), Because::Signature, "add `signed_as`");
 }
+
+#[test]
+fn what_was_asked_for_stays_until_it_is_said_what_is_in_use() {
+    let ground = Ground::new();
+    let large = |byte: u8| vec![byte; 1_500_000];
+    let wanted = |tag: &str, byte: u8| {
+        ground.put(tag, &large(byte), Some((&ground.key, ALARM)));
+        ground.wanted(tag)
+    };
+    let artifacts = ground.artifacts();
+    let fetch = |wanted: &Wanted| {
+        let trusted = artifacts.manifest(wanted)?;
+        artifacts.blob(&trusted, &trusted.manifest.layers[0], 2 * MOST).map(|_| trusted.digest)
+    };
+    let first = fetch(&wanted("1.0", 1)).unwrap();
+    let second = fetch(&wanted("2.0", 2)).unwrap();
+    assert!(matches!(fetch(&wanted("3.0", 3)), Err(FetchError::Disk { .. })), "4 MiB hold two of them");
+    artifacts.retain([second]);
+    let third = fetch(&wanted("3.0", 3)).unwrap();
+    let kept = |digest| artifacts.again(&digest, &ground.wanted("1.0")).is_ok();
+    assert!(!kept(first) && kept(second) && kept(third));
+}

@@ -187,6 +187,27 @@ impl Trust {
         if self.needs_none(reference) { Ok(None) } else { Err(nearest) }
     }
 
+    /// Decides whether a bare file that was judged before, and kept, may still run: `signer` answered for it then.
+    ///
+    /// # Errors
+    /// [`Distrust`].
+    pub fn judge_kept_file(
+        &self,
+        reference: &str,
+        kind: &str,
+        digest: &Digest,
+        signer: Option<&str>,
+    ) -> Result<(), Distrust> {
+        self.not_revoked(digest)?;
+        if self.needs_none(reference) {
+            return Ok(());
+        }
+        match self.keys.iter().find(|pinned| Some(pinned.id.as_str()) == signer) {
+            Some(pinned) => pinned.may_sign_file(kind),
+            None => Err(self.distrust(usize::from(signer.is_some()), false)),
+        }
+    }
+
     /// Whether a manifest, or a blob of one, never runs.
     ///
     /// # Errors

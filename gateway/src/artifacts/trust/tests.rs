@@ -124,6 +124,11 @@ fn a_bare_file_is_signed_over_its_bytes_by_a_key_for_everything() {
     assert_eq!(trust.judge_file("file:///a.wasm", "telemetry", b"bytes", None), Err(Distrust::Unsigned));
     let scoped = PinnedKey { repositories: vec!["r.lan".to_owned()], ..pinned("scoped", &own) };
     assert!(matches!(judge(&strict(scoped), b"bytes"), Err(Distrust::Scope { .. })));
+    let again = |trust: &Trust, signer| trust.judge_kept_file("file:///a.wasm", "telemetry", &digest(), signer);
+    assert_eq!(again(&trust, Some("release")), Ok(()));
+    assert_eq!(again(&trust, None), Err(Distrust::Unsigned));
+    assert!(matches!(again(&trust, Some("gone")), Err(Distrust::Stranger { .. })));
+    assert_eq!(again(&trusting(Vec::new()), None), Ok(()));
     let other = PinnedKey { kinds: vec!["firmware".to_owned()], ..pinned("other", &own) };
     assert!(matches!(judge(&strict(other), b"bytes"), Err(Distrust::Scope { .. })));
 }
