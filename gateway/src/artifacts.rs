@@ -12,6 +12,7 @@ pub mod lockfile;
 pub mod manifest;
 pub mod reference;
 pub mod registry;
+pub mod shelf;
 pub mod signature;
 pub mod trust;
 

@@ -74,7 +74,7 @@ enum Noun {
     Device(device::Device),
     /// Record what a plugin is asked and answers.
     Record(record::Record),
-    /// Build plugins, and run recorded messages through them.
+    /// Build, sign, push and verify plugins, and run recorded messages through them.
     Plugin(plugin::Plugin),
     /// List the bindings, and resume one that is parked.
     Binding(binding::Binding),
@@ -137,6 +137,11 @@ impl ConfigFile {
     pub(crate) fn path(&self) -> PathBuf {
         let found = || if Path::new(HERE).exists() { HERE } else { INSTALLED };
         self.file.clone().unwrap_or_else(|| found().into())
+    }
+
+    /// Whether an argument names it.
+    pub(crate) const fn is_named(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Reads it; an operator's mistake ends with every problem printed.

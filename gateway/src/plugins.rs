@@ -3,6 +3,7 @@
 //!
 //! What a plugin may do and when it is called is not decided here; a reference to a registry is not understood yet.
 
+pub mod component_artifact;
 mod kept;
 
 use std::borrow::Cow;

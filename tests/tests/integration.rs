@@ -18,6 +18,7 @@ mod it {
     mod first_light;
     mod hostile;
     mod house;
+    mod plugin_artifacts;
     mod policies;
     mod qos;
     mod real_clients;

@@ -72,29 +72,40 @@ impl<'o> Origin<'o> {
 
     /// The signatures of an image, whoever made them.
     pub(super) fn evidence(&self, digest: &Digest) -> Result<Evidence, FetchError> {
+        let (image, bundle) = self.signed(digest)?;
+        let mut signatures = Vec::new();
+        for (descriptor, signature) in image.iter().flat_map(Signed::layers) {
+            signatures.push(Signed { payload: self.payload(descriptor)?, signature });
+        }
+        Ok(Evidence { signatures, bundle })
+    }
+
+    /// The image that holds the signatures of another one, if there is one.
+    pub(super) fn signatures(&self, digest: &Digest) -> Result<Option<Manifest>, FetchError> {
+        self.signed(digest).map(|(image, _)| image)
+    }
+
+    /// The image of the signatures, and else whether there is a bundle.
+    fn signed(&self, digest: &Digest) -> Result<(Option<Manifest>, bool), FetchError> {
         let bytes = match &self.place {
             Place::Registry { registries, runtime, image } => {
                 match runtime.block_on(registries.signatures(image, digest)) {
                     Ok(Signatures::Cosign(bytes)) => bytes.to_vec(),
-                    Ok(Signatures::Bundle) => return Ok(Evidence { bundle: true, ..Evidence::default() }),
-                    Ok(Signatures::Absent) => return Ok(Evidence::default()),
+                    Ok(Signatures::Bundle) => return Ok((None, true)),
+                    Ok(Signatures::Absent) => return Ok((None, false)),
                     Err(error) => return Err(self.registry(error)),
                 }
             }
             Place::Layout { layout, .. } => match self.find(layout, Some(&digest.signature_tag())) {
                 Ok(signatures) => self.local(layout.blob(&signatures, self.max_manifest))?,
-                Err(FetchError::NotFound { .. }) => return Ok(Evidence::default()),
+                Err(FetchError::NotFound { .. }) => return Ok((None, false)),
                 Err(error) => return Err(error),
             },
         };
         let manifest = Manifest::parse(&bytes).map_err(|error| {
             FetchError::refused(self.reference, Because::Signature, format!("what should hold its signatures: {error}"))
         })?;
-        let mut signatures = Vec::new();
-        for (descriptor, signature) in Signed::layers(&manifest) {
-            signatures.push(Signed { payload: self.payload(descriptor)?, signature });
-        }
-        Ok(Evidence { signatures, bundle: false })
+        Ok((Some(manifest), false))
     }
 
     /// The manifest of this digest, to the byte.

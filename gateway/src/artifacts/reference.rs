@@ -107,6 +107,16 @@ impl Reference {
         }
     }
 
+    /// The same place, and this image in it.
+    #[must_use]
+    pub fn at(self, digest: Digest) -> Self {
+        match self {
+            Self::Registry(image) => Self::Registry(image.at(digest)),
+            Self::Layout { path, tag, .. } => Self::Layout { path, tag, digest: Some(digest) },
+            other => other,
+        }
+    }
+
     /// The digest that is part of the reference.
     #[must_use]
     pub const fn digest(&self) -> Option<Digest> {

@@ -149,7 +149,7 @@ impl Artifacts {
         lockfile.write(&self.lockfile).map_err(failed)
     }
 
-    fn origin<'o>(&'o self, reference: &'o Reference) -> Result<Origin<'o>, FetchError> {
+    pub(super) fn origin<'o>(&'o self, reference: &'o Reference) -> Result<Origin<'o>, FetchError> {
         Origin::of(reference, &self.registries, &self.runtime, self.max_manifest)
     }
 

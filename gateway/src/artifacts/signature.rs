@@ -5,6 +5,8 @@
 
 mod key;
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -140,16 +142,15 @@ impl Signed {
     /// The image of these signatures: its manifest, and what describes it.
     #[must_use]
     pub fn image(signatures: &[Self]) -> (Manifest, Vec<u8>) {
-        let layers: Vec<_> = signatures.iter().map(Self::layer).collect();
-        let ids: Vec<_> = layers.iter().map(|layer| layer.digest.to_string()).collect();
-        let config = serde_json::json!({
-            "architecture": "", "config": {}, "created": "0001-01-01T00:00:00Z", "os": "",
-            "history": vec![serde_json::json!({"created": "0001-01-01T00:00:00Z"}); layers.len()],
-            "rootfs": {"type": "layers", "diff_ids": ids},
-        });
-        let config = config.to_string().into_bytes();
-        let described = Descriptor::of(CONFIG, &config);
-        (Manifest { artifact_type: None, config: described, layers, annotations: Default::default() }, config)
+        image(signatures.iter().map(Self::layer).collect(), BTreeMap::new())
+    }
+
+    /// The image of signatures with this one more. What others put there stays as it is, also what is not understood.
+    #[must_use]
+    pub fn added_to(&self, others: Option<Manifest>) -> (Manifest, Vec<u8>) {
+        let (mut layers, annotations) = others.map(|image| (image.layers, image.annotations)).unwrap_or_default();
+        layers.push(self.layer());
+        image(layers, annotations)
     }
 
     fn layer(&self) -> Descriptor {
@@ -157,6 +158,18 @@ impl Signed {
         layer.annotations.insert(SIGNATURE.to_owned(), STANDARD.encode(&self.signature));
         layer
     }
+}
+
+/// An image of signatures, as cosign lays it out.
+fn image(layers: Vec<Descriptor>, annotations: BTreeMap<String, String>) -> (Manifest, Vec<u8>) {
+    let ids: Vec<_> = layers.iter().map(|layer| layer.digest.to_string()).collect();
+    let config = serde_json::json!({
+        "architecture": "", "config": {}, "created": "0001-01-01T00:00:00Z", "os": "",
+        "history": vec![serde_json::json!({"created": "0001-01-01T00:00:00Z"}); layers.len()],
+        "rootfs": {"type": "layers", "diff_ids": ids},
+    });
+    let config = config.to_string().into_bytes();
+    (Manifest { artifact_type: None, config: Descriptor::of(CONFIG, &config), layers, annotations }, config)
 }
 
 /// Reads a signature in Base64, as `cosign` and `openssl base64` write it.

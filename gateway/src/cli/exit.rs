@@ -39,6 +39,11 @@ impl Failure {
         Self { exit, message: message.into(), problems: Vec::new() }
     }
 
+    /// What and why, in one line.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Everything that an operator has to correct.
     pub(crate) fn problems(problems: Vec<Problem>) -> Self {
         let message = match problems.len() {

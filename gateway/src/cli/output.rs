@@ -88,8 +88,8 @@ impl Output {
     }
 }
 
-/// What a device sent may stand in a cell and must not steer the terminal.
-fn printable(cell: &str) -> String {
+/// What a device or a stranger wrote may stand in a line and must not steer the terminal.
+pub(super) fn printable(cell: &str) -> String {
     cell.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

@@ -1,7 +1,18 @@
-//! `causeway plugin`: for those who write plugins. Nothing here asks a running gateway.
+//! `causeway plugin`: for those who write plugins, release them, and have them run. Nothing here asks a running gateway.
 
 mod build;
+mod carry;
+mod grants;
+mod inspect;
+mod keygen;
+mod list;
+mod lock;
+mod place;
+mod pull;
+mod push;
 mod replay;
+mod sign;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -38,6 +49,26 @@ enum Verb {
     Replay(replay::Replay),
     /// Run two plugins with a recording and print the inputs of which different things come.
     Diff(replay::Diff),
+    /// Make a key pair that plugins are signed with.
+    Keygen(keygen::Keygen),
+    /// Put a plugin into a registry or a layout, as an OCI artifact, and print its reference with the digest.
+    Push(Box<push::Push>),
+    /// Sign an artifact, or a file.
+    Sign(sign::Sign),
+    /// Show what a plugin is and would ask for, without running it.
+    Inspect(inspect::Inspect),
+    /// Go through the steps of trust, and fail at the first that fails.
+    Verify(verify::Verify),
+    /// Verify and fetch a plugin: into what the gateway keeps, or into a file.
+    Pull(pull::Pull),
+    /// List what is kept, what the lockfile says, and which bindings use it.
+    List(list::List),
+    /// Write down what the tags of the configuration stand for.
+    Lock(lock::Locked),
+    /// Carry plugins, their signatures and the lockfile out, as an OCI image layout.
+    Export(carry::Export),
+    /// Carry plugins in that `export` carried out.
+    Import(carry::Import),
 }
 
 impl Plugin {
@@ -47,6 +78,16 @@ impl Plugin {
             Verb::Componentize { module, to } => build::componentize(&module, &to, output),
             Verb::Replay(replay) => replay.run(output),
             Verb::Diff(diff) => diff.run(output),
+            Verb::Keygen(keygen) => keygen.run(output),
+            Verb::Push(push) => push.run(output),
+            Verb::Sign(sign) => sign.run(output),
+            Verb::Inspect(inspect) => inspect.run(output),
+            Verb::Verify(verify) => verify.run(output),
+            Verb::Pull(pull) => pull.run(output),
+            Verb::List(list) => list.run(output),
+            Verb::Lock(lock) => lock.run(output),
+            Verb::Export(export) => export.run(output),
+            Verb::Import(import) => import.run(output),
         }
     }
 }
