@@ -33,6 +33,9 @@ section! {
     }
 }
 
+/// Whether a text is what a key asks for.
+type Rule = fn(&str) -> bool;
+
 pub(super) fn check(registries: &[RegistryConfig], notes: &mut Notes) {
     const HOST: &str = "write a host name or address, and its port if it has one: `registry.example.com:5000`";
     for (index, registry) in registries.iter().enumerate() {
@@ -40,7 +43,7 @@ pub(super) fn check(registries: &[RegistryConfig], notes: &mut Notes) {
         if written(&registry.host).is_some_and(|host| !is_host(host) || host.to_ascii_lowercase() != host) {
             notes.at(below(&at, "host"), format!("`{}` is no host in lower case", registry.host), HOST);
         }
-        let hosts: [(_, _, fn(&str) -> bool); 3] = [
+        let hosts: [(_, _, Rule); 3] = [
             ("mirrors", &registry.mirrors, is_mirror),
             ("redirects", &registry.redirects, |host| is_host(host.strip_prefix("*.").unwrap_or(host))),
             ("token_hosts", &registry.token_hosts, is_host),

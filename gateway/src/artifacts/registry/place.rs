@@ -66,7 +66,7 @@ impl Places {
         if others.len() >= MOST_OTHERS {
             others.clear();
         }
-        Ok(others.entry(host.to_owned()).or_insert(Arc::new(place)).clone())
+        Ok(others.entry(host.to_owned()).or_insert_with(|| Arc::new(place)).clone())
     }
 
     /// The listed registry that an address is of.
