@@ -6,9 +6,11 @@
 //! gateway, and [`Recordings::trial`] tries a new version of a plugin on the newest one.
 
 mod convert;
+mod feed;
 mod format;
 mod metrics;
 mod play;
+mod queue;
 mod reader;
 mod rehearsal;
 mod script;
@@ -31,6 +33,7 @@ use std::thread::JoinHandle;
 
 use thiserror::Error;
 
+pub use feed::{Fed, FeedBounds, Feeding, Unfeed, Version, Waited};
 pub use format::{Answer, Blob, Effect, End, Header, Input, Outcome, Read, Why};
 pub use metrics::RecordingMetrics;
 pub use play::{Mode, Player};
@@ -44,7 +47,7 @@ pub use writer::Bounds;
 use crate::clock::Clock;
 use crate::config::RecordingsConfig;
 use sink::Sink;
-use tap::Slot;
+use tap::Slots;
 use writer::Writer;
 
 /// Where recordings lie in the data directory.
@@ -115,7 +118,9 @@ struct Shared {
 /// A binding that can be recorded.
 struct Bound {
     header: Header,
-    slot: Slot,
+    slots: Arc<Slots>,
+    /// How many taps were made: the number of the last version.
+    versions: u64,
     last: Option<Started>,
 }
 
@@ -139,14 +144,27 @@ impl Recordings {
         let mut bindings = self.lock();
         let bound = bindings.entry(header.binding.clone()).or_insert_with(|| Bound {
             header: header.clone(),
-            slot: Slot::default(),
+            slots: Arc::default(),
+            versions: 0,
             last: None,
         });
         if bound.header.digest != header.digest {
             bound.end(Why::Plugin);
         }
+        bound.versions += 1;
+        let version = Version { digest: header.digest.clone(), number: bound.versions };
         bound.header = header;
-        Tap::new(Arc::clone(&bound.slot))
+        Tap::new(Arc::clone(&bound.slots), version)
+    }
+
+    /// What a binding's plugin is asked and answers from now on, in place of a feed that there was.
+    ///
+    /// # Errors
+    /// [`RecordError::Binding`].
+    pub fn feed(&self, binding: &str, bounds: FeedBounds) -> Result<Feeding, RecordError> {
+        let bindings = self.lock();
+        let bound = bindings.get(binding).ok_or_else(|| RecordError::Binding(binding.to_owned()))?;
+        Ok(Feeding::begin(Arc::clone(&bound.slots), bounds))
     }
 
     /// Begins to record a binding. Blocks: it makes a file.
@@ -188,7 +206,7 @@ impl Recordings {
             tracing::info!(binding = header.binding, why = why.as_str(), inputs = own.inputs(), "a recording ended");
         };
         let thread = std::thread::Builder::new().name(format!("recording-{binding}")).spawn(write)?;
-        bound.slot.store(Some(Arc::clone(&sink)));
+        bound.slots.recording.store(Some(Arc::clone(&sink)));
         bound.last = Some(Started { file, sink, thread: Some(thread) });
         tracing::info!(binding, "a recording began");
         bound.last.as_ref().map(Started::status).ok_or_else(|| RecordError::NotRunning(binding.to_owned()))
@@ -205,7 +223,7 @@ impl Recordings {
             let running = bound.last.as_mut().filter(|last| last.sink.ended().is_none());
             let last = running.ok_or_else(|| RecordError::NotRunning(binding.to_owned()))?;
             last.sink.end(Why::Stopped);
-            bound.slot.store(None);
+            bound.slots.recording.store(None);
             last.thread.take()
         };
         if let Some(thread) = thread {
@@ -290,7 +308,7 @@ impl Bound {
         if let Some(last) = &self.last {
             last.sink.end(why);
         }
-        self.slot.store(None);
+        self.slots.recording.store(None);
     }
 }
 

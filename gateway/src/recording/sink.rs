@@ -1,27 +1,19 @@
 //! Where a binding's threads leave what is to be recorded. It never waits: when the disk is too slow the recording ends.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::format::{Answer, Effect, Input, Outcome, Why};
+use super::format::{Input, Why};
+use super::queue::{Queue, Queued, size};
 
 /// Inputs that wait for the disk; their bytes have a bound of their own.
 const QUEUE: usize = 4096;
 
-/// An input on its way to the disk.
-pub(super) struct Queued {
-    pub(super) input: Box<Input>,
-    /// The bytes that it keeps in memory.
-    pub(super) size: usize,
-}
-
 /// The binding's end of a recording.
 #[derive(Debug)]
 pub(super) struct Sink {
-    queue: SyncSender<Queued>,
-    waiting_bytes: AtomicUsize,
-    max_waiting_bytes: usize,
+    queue: Queue<Box<Input>>,
     inputs: AtomicU64,
     bytes: AtomicU64,
     ended: Mutex<Option<Why>>,
@@ -29,16 +21,9 @@ pub(super) struct Sink {
 
 impl Sink {
     /// A sink whose inputs may keep so many bytes in memory, and the writer's end of it.
-    pub(super) fn new(max_waiting_bytes: usize) -> (Arc<Self>, Receiver<Queued>) {
-        let (queue, taken) = sync_channel(QUEUE);
-        let new = Self {
-            queue,
-            waiting_bytes: AtomicUsize::new(0),
-            max_waiting_bytes,
-            inputs: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            ended: Mutex::new(None),
-        };
+    pub(super) fn new(max_waiting_bytes: usize) -> (Arc<Self>, Receiver<Queued<Box<Input>>>) {
+        let (queue, taken) = Queue::new(QUEUE, max_waiting_bytes);
+        let new = Self { queue, inputs: AtomicU64::new(0), bytes: AtomicU64::new(0), ended: Mutex::new(None) };
         (Arc::new(new), taken)
     }
 
@@ -48,10 +33,7 @@ impl Sink {
             return;
         }
         let size = size(&input);
-        let waiting = self.waiting_bytes.fetch_add(size, Ordering::Relaxed).saturating_add(size);
-        let queued = Queued { input: Box::new(input), size };
-        if waiting > self.max_waiting_bytes || self.queue.try_send(queued).is_err() {
-            self.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
+        if !self.queue.offer(Box::new(input), size) {
             self.end(Why::Gap);
         }
     }
@@ -66,9 +48,8 @@ impl Sink {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that an input is on its way through the file.
-    pub(super) fn written(&self, size: usize, bytes: u64) {
-        self.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
+    /// Notes that an input is in the file.
+    pub(super) fn written(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.inputs.fetch_add(1, Ordering::Relaxed);
     }
@@ -80,47 +61,6 @@ impl Sink {
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
-}
-
-/// About as many bytes as an input keeps in memory.
-fn size(input: &Input) -> usize {
-    let pairs = |pairs: &[(String, String)]| pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-    let told = input.topic.len() + pairs(&input.variables) + input.sender.len() + pairs(&input.attributes);
-    let sent = input.payload.0.len() + input.key.len() + pairs(&input.user_properties);
-    let answers: usize = input.answers.iter().map(answer_size).sum();
-    size_of::<Input>() + told + sent + answers + outcome_size(&input.outcome)
-}
-
-fn answer_size(answer: &Answer) -> usize {
-    use super::format::Read;
-    size_of::<Answer>()
-        + match answer {
-            Answer::State { name, value } => name.len() + value.as_ref().map_or(0, |value| value.0.len()),
-            Answer::Record { collection, key, read } => {
-                let read = match read {
-                    Read::Document(text) | Read::Denied(text) | Read::Unavailable(text) => text.len(),
-                    Read::Nothing => 0,
-                };
-                collection.len() + key.iter().map(String::len).sum::<usize>() + read
-            }
-        }
-}
-
-fn outcome_size(outcome: &Outcome) -> usize {
-    match outcome {
-        Outcome::Effects(effects) => effects.iter().map(effect_size).sum(),
-        Outcome::Malformed(text) | Outcome::Rejected(text) | Outcome::Unavailable(text) => text.len(),
-        Outcome::Trap { limit, reason } => limit.len() + reason.len(),
-    }
-}
-
-fn effect_size(effect: &Effect) -> usize {
-    size_of::<Effect>()
-        + match effect {
-            Effect::Put { collection, document } => collection.len() + document.len(),
-            Effect::Publish { topic, payload, .. } => topic.len() + payload.0.len(),
-            Effect::SetState { name, value } => name.len() + value.as_ref().map_or(0, |value| value.0.len()),
-        }
 }
 
 #[cfg(test)]
@@ -146,7 +86,7 @@ mod tests {
         for _ in 0..100 {
             sink.offer(input(100 << 10));
         }
-        let waiting: usize = taken.try_iter().map(|queued| queued.input.payload.0.len()).sum();
+        let waiting: usize = taken.try_iter().map(|queued| queued.item.payload.0.len()).sum();
         assert_eq!(sink.ended(), Some(Why::Gap));
         assert!((500 << 10..1 << 20).contains(&waiting), "{waiting}");
     }

@@ -1,41 +1,54 @@
-//! Between a plugin and its imports: notes what was asked and answered while a recording runs, and costs one look at an
-//! atomic pointer while none does.
+//! Between a plugin and its imports: notes what was asked and answered while somebody wants to know it, a recording or a
+//! shadow, and costs a look at two atomic pointers while nobody does.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use causeway_host::{Batch, Imports, Outcome, ReadError, Records, State, Trap};
 
+use super::feed::{Feed, Version};
 use super::format::{Answer, Blob, Input, Outcome as Recorded, Read};
 use super::sink::Sink;
 
-/// Where the sink of a binding's recording is, while there is one.
-pub(super) type Slot = Arc<ArcSwapOption<Sink>>;
+/// Who wants to know what a binding's plugin is asked and answers.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    pub(super) recording: ArcSwapOption<Sink>,
+    pub(super) shadow: ArcSwapOption<Feed>,
+}
 
 /// The tap of one plugin instance after the other: it belongs to one thread.
 #[derive(Debug, Default)]
 pub struct Tap {
-    slot: Slot,
+    slots: Arc<Slots>,
+    version: Arc<Version>,
     call: Arc<Mutex<Call>>,
 }
 
 /// What is noted during a call.
 #[derive(Debug, Default)]
 struct Call {
-    /// Where it goes; none while nothing is recorded.
+    /// Where it goes; nowhere while nothing is recorded.
     sink: Option<Arc<Sink>>,
+    feed: Option<Arc<Feed>>,
     answers: Vec<(u32, Answer)>,
 }
 
+impl Call {
+    const fn noted(&self) -> bool {
+        self.sink.is_some() || self.feed.is_some()
+    }
+}
+
 impl Tap {
-    pub(super) fn new(slot: Slot) -> Self {
-        Self { slot, call: Arc::default() }
+    pub(super) fn new(slots: Arc<Slots>, version: Version) -> Self {
+        Self { slots, version: Arc::new(version), call: Arc::default() }
     }
 
     /// A tap of the same binding for another thread.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self::new(Arc::clone(&self.slot))
+        Self { slots: Arc::clone(&self.slots), version: Arc::clone(&self.version), call: Arc::default() }
     }
 
     /// Puts itself between an instance and what answers it.
@@ -53,14 +66,18 @@ impl Tap {
     pub fn begin(&self) {
         let mut call = lock(&self.call);
         call.answers.clear();
-        call.sink = self.slot.load_full().filter(|sink| sink.ended().is_none());
+        call.sink = self.slots.recording.load_full().filter(|sink| sink.ended().is_none());
+        call.feed = self.slots.shadow.load_full();
     }
 
     /// A call has ended. `keys` are the messages' units of order. A batch that trapped is not noted: its messages are
     /// asked again one by one.
     pub fn end(&self, batch: &Batch<'_>, keys: &[&str], answer: Result<&[Outcome], &Trap>) {
         let mut call = lock(&self.call);
-        let Some(sink) = call.sink.take() else { return };
+        let (sink, feed) = (call.sink.take(), call.feed.take());
+        if sink.is_none() && feed.is_none() {
+            return;
+        }
         let answers = std::mem::take(&mut call.answers);
         drop(call);
         if answer.is_err() && batch.inputs.len() > 1 {
@@ -75,7 +92,7 @@ impl Tap {
             let mine = |(message, _): &&(u32, Answer)| usize::try_from(*message) == Ok(index);
             let answers = answers.iter().filter(mine).map(|(_, answer)| answer.clone()).collect();
             let sender = usize::try_from(input.sender).ok().and_then(|sender| batch.senders.get(sender));
-            sink.offer(Input {
+            let noted = Input {
                 topic: input.topic.to_owned(),
                 variables: owned(input.variables),
                 sender: sender.map_or("", |sender| sender.id).to_owned(),
@@ -89,7 +106,16 @@ impl Tap {
                 key: keys.get(index).copied().unwrap_or_default().to_owned(),
                 answers,
                 outcome,
-            });
+            };
+            match (&sink, &feed) {
+                (Some(sink), Some(feed)) => {
+                    sink.offer(noted.clone());
+                    feed.offer(noted, Arc::clone(&self.version));
+                }
+                (Some(sink), None) => sink.offer(noted),
+                (None, Some(feed)) => feed.offer(noted, Arc::clone(&self.version)),
+                (None, None) => return,
+            }
         }
     }
 }
@@ -108,7 +134,7 @@ impl<T: ?Sized> Tapped<T> {
     /// The first answer to a question is noted: within a call the others are the same.
     fn note(&self, message: u32, answer: impl FnOnce() -> Answer) {
         let mut call = lock(&self.call);
-        if call.sink.is_some() {
+        if call.noted() {
             let answer = answer();
             if !call.answers.iter().any(|(of, noted)| *of == message && noted.same_question(&answer)) {
                 call.answers.push((message, answer));

@@ -1,5 +1,6 @@
 //! The file against damage of every kind, and recordings from the first input to each of their ends.
 
+mod feeds;
 mod files;
 pub(crate) mod plays;
 mod taps;

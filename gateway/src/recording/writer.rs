@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::format::{End, Header, Item, MAGIC, Why};
-use super::sink::{Queued, Sink};
+use super::format::{End, Header, Input, Item, MAGIC, Why};
+use super::queue::Queued;
+use super::sink::Sink;
 use crate::clock::Clock;
 
 /// How soon the end of a recording is noticed when nothing comes.
@@ -50,7 +51,7 @@ impl Writer {
     }
 
     /// Takes what comes until the recording ends; says why it did.
-    pub(super) fn run(mut self, queue: &Receiver<Queued>, sink: &Arc<Sink>) -> Why {
+    pub(super) fn run(mut self, queue: &Receiver<Queued<Box<Input>>>, sink: &Arc<Sink>) -> Why {
         let why = self.record(queue, sink).and_then(|why| self.finish(why, sink));
         let why = why.unwrap_or_else(|error| {
             tracing::warn!(%error, "a recording cannot be written");
@@ -60,17 +61,17 @@ impl Writer {
         why
     }
 
-    fn record(&mut self, queue: &Receiver<Queued>, sink: &Sink) -> io::Result<Why> {
+    fn record(&mut self, queue: &Receiver<Queued<Box<Input>>>, sink: &Sink) -> io::Result<Why> {
         loop {
             match queue.recv_timeout(LOOK) {
                 Ok(queued) => {
-                    let item = encoded(&Item::Input(queued.input))?;
+                    let item = encoded(&Item::Input(queued.item))?;
                     let bytes = u64::try_from(item.len()).unwrap_or(u64::MAX);
                     if sink.bytes().saturating_add(bytes).saturating_add(END_BYTES) > self.bounds.bytes {
                         return Ok(Why::Bytes);
                     }
                     self.write(&item)?;
-                    sink.written(queued.size, bytes);
+                    sink.written(bytes);
                     if sink.inputs() >= self.bounds.messages {
                         return Ok(Why::Messages);
                     }

@@ -28,16 +28,16 @@ impl Records for Quiet {
     }
 }
 
-fn imports() -> causeway_host::Imports {
+pub(super) fn imports() -> causeway_host::Imports {
     causeway_host::Imports { log: Box::new(Quiet), state: Box::new(Quiet), records: Box::new(Quiet) }
 }
 
-fn recordings(home: &TempDir, config: RecordingsConfig) -> Recordings {
+pub(super) fn recordings(home: &TempDir, config: RecordingsConfig) -> Recordings {
     Recordings::new(home.path(), config, Clock::new(0), RecordingMetrics::default())
 }
 
 /// One call about messages of these topics, all answered alike.
-fn call(tap: &Tap, topics: &[&str], answer: Result<causeway_host::Outcome, Trap>) {
+pub(super) fn call(tap: &Tap, topics: &[&str], answer: Result<causeway_host::Outcome, Trap>) {
     let senders = [Sender { id: "d1", attributes: &[("vin", "V1")] }];
     let told = |topic: &&'static str| Told {
         topic,
@@ -68,7 +68,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn trap() -> Trap {
+pub(super) fn trap() -> Trap {
     Trap { limit: Limit::None, reason: "unreachable".to_owned() }
 }
 

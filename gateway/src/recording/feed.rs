@@ -1,0 +1,153 @@
+//! What a binding's plugin is asked and answers, while it happens, for a thread that wants to hold another version against
+//! it. The binding never waits: an input that finds no room is dropped and counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Weak};
+
+use super::format::Input;
+use super::queue::{Queue, Queued, size};
+use super::tap::Slots;
+
+/// A version of a binding's plugin, as one of its threads called it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Version {
+    /// Its digest.
+    pub digest: String,
+    /// Later ones have higher numbers.
+    pub number: u64,
+}
+
+/// An input, and which version gave its outcome.
+#[derive(Debug)]
+pub struct Fed {
+    /// The input.
+    pub input: Input,
+    /// Who answered.
+    pub version: Arc<Version>,
+}
+
+/// What may wait for the thread.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedBounds {
+    /// Inputs.
+    pub inputs: usize,
+    /// Their bytes in memory.
+    pub bytes: usize,
+}
+
+/// The binding's end.
+#[derive(Debug)]
+pub(super) struct Feed {
+    queue: Queue<Fed>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    offered: AtomicU64,
+    taken: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Feed {
+    pub(super) fn new(bounds: FeedBounds) -> (Arc<Self>, Receiver<Queued<Fed>>) {
+        let (queue, taken) = Queue::new(bounds.inputs, bounds.bytes);
+        (Arc::new(Self { queue, counts: Arc::default() }), taken)
+    }
+
+    /// Takes an input, or counts it as dropped.
+    pub(super) fn offer(&self, input: Input, version: Arc<Version>) {
+        let size = size(&input);
+        let taken = self.queue.offer(Fed { input, version }, size);
+        let count = if taken { &self.counts.offered } else { &self.counts.dropped };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The other end; with it the feed ends.
+#[derive(Debug)]
+pub struct Feeding {
+    queue: Receiver<Queued<Fed>>,
+    counts: Arc<Counts>,
+    feed: Weak<Feed>,
+    slots: Arc<Slots>,
+}
+
+/// Ends a feed from another thread.
+#[derive(Clone, Debug)]
+pub struct Unfeed {
+    feed: Weak<Feed>,
+    slots: Arc<Slots>,
+}
+
+/// An input that waited; its room is free again when this is dropped.
+pub struct Waited(Queued<Fed>);
+
+impl Waited {
+    /// The input.
+    #[must_use]
+    pub const fn fed(&self) -> &Fed {
+        &self.0.item
+    }
+}
+
+impl Feeding {
+    /// Puts a feed behind the tap of a binding, in place of one that was there.
+    pub(super) fn begin(slots: Arc<Slots>, bounds: FeedBounds) -> Self {
+        let (feed, queue) = Feed::new(bounds);
+        let (counts, weak) = (Arc::clone(&feed.counts), Arc::downgrade(&feed));
+        slots.shadow.store(Some(feed));
+        Self { queue, counts, feed: weak, slots }
+    }
+
+    /// The next input, as soon as there is one; none when the feed has ended.
+    pub fn next(&self) -> Option<Waited> {
+        self.queue.recv().ok().map(|queued| self.taken(queued))
+    }
+
+    /// The next input, if it is there.
+    pub fn try_next(&self) -> Option<Waited> {
+        self.queue.try_recv().ok().map(|queued| self.taken(queued))
+    }
+
+    fn taken(&self, queued: Queued<Fed>) -> Waited {
+        self.counts.taken.fetch_add(1, Ordering::Relaxed);
+        Waited(queued)
+    }
+
+    /// Inputs that found no room.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.counts.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Inputs that wait.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        let offered = self.counts.offered.load(Ordering::Relaxed);
+        offered.saturating_sub(self.counts.taken.load(Ordering::Relaxed))
+    }
+
+    /// What ends the feed from another thread.
+    #[must_use]
+    pub fn unfeed(&self) -> Unfeed {
+        Unfeed { feed: self.feed.clone(), slots: Arc::clone(&self.slots) }
+    }
+}
+
+impl Unfeed {
+    /// Takes the feed away from its binding, unless another one is in its place already. What has been offered is still
+    /// handed out.
+    pub fn end(&self) {
+        if let Some(own) = self.feed.upgrade() {
+            self.slots.shadow.compare_and_swap(&Some(own), None);
+        }
+    }
+}
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        self.unfeed().end();
+    }
+}
