@@ -7,6 +7,7 @@
 mod audit;
 mod bindings;
 mod caller;
+mod canaries;
 mod certificates;
 mod dead_letters;
 mod devices;
@@ -37,7 +38,8 @@ pub use self::metrics::AdminMetrics;
 pub use self::openapi::document as openapi;
 pub use self::reload::{LastReload, Reloads, What};
 pub use self::views::{
-    BindingView, ConnectionView, CursorView, JournalView, ListenerView, Order, Orders, SessionView, View, Views,
+    BindingView, CanaryBrief, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView, ListenerView, Order,
+    Orders, SessionView, View, Views,
 };
 use crate::clock::Clock;
 use crate::config::Config;

@@ -6,6 +6,7 @@
 mod admin;
 mod artifacts;
 mod bindings;
+mod canary;
 mod check;
 mod collections;
 mod devices;
@@ -39,6 +40,7 @@ pub use self::bindings::{
     BatchConfig, BindingConfig, BudgetConfig, CommitConfig, Delivery, LimitsConfig, Overflow, PluginKind,
     TELEMETRY_FILTERS, TrapsConfig,
 };
+pub use self::canary::{CanaryConfig, CanaryMode};
 pub use self::collections::{CollectionConfig, CollectionKind, ColumnConfig, ColumnType, RetentionConfig};
 pub use self::devices::{DevicesConfig, Registration};
 pub use self::gateway::GatewayConfig;
@@ -183,8 +185,11 @@ impl Config {
         self.trust.resolve(base);
         for binding in &mut self.bindings {
             // What is no reference is reported by the check that follows.
-            if let Ok(reference) = binding.plugin.parse::<Reference>() {
-                binding.plugin = reference.resolved(base).to_string();
+            let canary = binding.canary.as_mut().map(|canary| &mut canary.plugin);
+            for plugin in canary.into_iter().chain([&mut binding.plugin]) {
+                if let Ok(reference) = plugin.parse::<Reference>() {
+                    *plugin = reference.resolved(base).to_string();
+                }
             }
         }
         self

@@ -7,6 +7,7 @@
 mod batch;
 mod binding;
 mod calls;
+mod canary;
 mod commit;
 mod effects;
 mod health;
@@ -41,6 +42,7 @@ use crate::recording::Recordings;
 use crate::store::Store;
 
 pub use binding::{Binding, BindingStatus, State};
+pub use canary::{Canaries, CanaryCounts, CanaryState, CanaryStatus, Difference};
 pub use metrics::DispatchMetrics;
 pub use open::{OpenError, Problem, check};
 pub use permissions::{Denial, Permissions};
@@ -85,6 +87,7 @@ pub struct Dispatch {
     parts: Parts,
     bindings: Vec<Arc<Binding>>,
     waiting: Vec<Worker>,
+    canaries: Canaries,
     running: Option<Running>,
 }
 
@@ -104,6 +107,12 @@ impl Dispatch {
     #[must_use]
     pub fn bindings(&self) -> &[Arc<Binding>] {
         &self.bindings
+    }
+
+    /// The second versions that bindings are compared with.
+    #[must_use]
+    pub const fn canaries(&self) -> &Canaries {
+        &self.canaries
     }
 
     /// How all bindings are.
@@ -130,6 +139,9 @@ impl Dispatch {
             };
             worker.spawn(signals)?;
         }
+        for binding in &self.bindings {
+            self.canaries.apply(&binding.config);
+        }
         let outbox = outbox::Sender { parts: self.parts.clone(), publish, wake, stopping: stopping.clone() };
         let outbox = tokio::spawn(outbox.run());
         self.running = Some(Running { draining, stopping, ended, outbox });
@@ -145,6 +157,7 @@ impl Dispatch {
             tracing::warn!("plugins did not finish in time; the journal keeps what is left");
         }
         running.stopping.cancel();
+        self.canaries.close();
         let last = deadline.max(Instant::now()) + LAST_COMMIT;
         if tokio::time::timeout_at(last, running.ended.recv()).await.is_err() {
             tracing::error!("a plugin's thread does not end");

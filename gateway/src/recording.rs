@@ -6,6 +6,7 @@
 //! gateway, and [`Recordings::trial`] tries a new version of a plugin on the newest one.
 
 mod convert;
+mod differ;
 mod feed;
 mod format;
 mod metrics;
@@ -33,7 +34,8 @@ use std::thread::JoinHandle;
 
 use thiserror::Error;
 
-pub use feed::{Fed, FeedBounds, Feeding, Unfeed, Version, Waited};
+pub use differ::differing;
+pub use feed::{Fed, FeedBounds, FeedHandle, Feeding, Version, Waited};
 pub use format::{Answer, Blob, Effect, End, Header, Input, Outcome, Read, Why};
 pub use metrics::RecordingMetrics;
 pub use play::{Mode, Player};
@@ -115,9 +117,10 @@ struct Shared {
     bindings: Mutex<BTreeMap<String, Bound>>,
 }
 
-/// A binding that can be recorded.
+/// A binding that can be recorded, once it has a plugin.
+#[derive(Default)]
 struct Bound {
-    header: Header,
+    header: Option<Header>,
     slots: Arc<Slots>,
     /// How many taps were made: the number of the last version.
     versions: u64,
@@ -142,29 +145,22 @@ impl Recordings {
     #[must_use]
     pub fn tap(&self, header: Header) -> Tap {
         let mut bindings = self.lock();
-        let bound = bindings.entry(header.binding.clone()).or_insert_with(|| Bound {
-            header: header.clone(),
-            slots: Arc::default(),
-            versions: 0,
-            last: None,
-        });
-        if bound.header.digest != header.digest {
+        let bound = bindings.entry(header.binding.clone()).or_default();
+        if bound.header.as_ref().is_some_and(|before| before.digest != header.digest) {
             bound.end(Why::Plugin);
         }
         bound.versions += 1;
         let version = Version { digest: header.digest.clone(), number: bound.versions };
-        bound.header = header;
+        bound.header = Some(header);
         Tap::new(Arc::clone(&bound.slots), version)
     }
 
-    /// What a binding's plugin is asked and answers from now on, in place of a feed that there was.
-    ///
-    /// # Errors
-    /// [`RecordError::Binding`].
-    pub fn feed(&self, binding: &str, bounds: FeedBounds) -> Result<Feeding, RecordError> {
-        let bindings = self.lock();
-        let bound = bindings.get(binding).ok_or_else(|| RecordError::Binding(binding.to_owned()))?;
-        Ok(Feeding::begin(Arc::clone(&bound.slots), bounds))
+    /// What a binding's plugin is asked and answers from now on, in place of a feed that there was; nothing while the
+    /// binding has no plugin yet.
+    #[must_use]
+    pub fn feed(&self, binding: &str, bounds: FeedBounds) -> Feeding {
+        let slots = Arc::clone(&self.lock().entry(binding.to_owned()).or_default().slots);
+        Feeding::begin(slots, bounds)
     }
 
     /// Begins to record a binding. Blocks: it makes a file.
@@ -184,7 +180,9 @@ impl Recordings {
             return Err(RecordError::Bounds { messages: most.messages, bytes: most.bytes });
         }
         let mut bindings = self.lock();
-        let bound = bindings.get_mut(binding).ok_or_else(|| RecordError::Binding(binding.to_owned()))?;
+        let unknown = || RecordError::Binding(binding.to_owned());
+        let bound = bindings.get_mut(binding).ok_or_else(unknown)?;
+        let header = bound.header.clone().ok_or_else(unknown)?;
         if bound.last.as_ref().is_some_and(|last| last.sink.ended().is_none()) {
             return Err(RecordError::Running(binding.to_owned()));
         }
@@ -193,7 +191,7 @@ impl Recordings {
             return Err(RecordError::TooMany(shared.config.keep));
         }
         let started_ms = shared.clock.now_ms();
-        let header = Header { started_ms, ..bound.header.clone() };
+        let header = Header { started_ms, ..header };
         DirBuilder::new().recursive(true).mode(0o700).create(&shared.folder)?;
         let file = shared.folder.join(format!("{binding}-{started_ms}.{EXTENSION}"));
         let writer = Writer::create(&file, &header, bounds, shared.clock.clone())?;

@@ -1,7 +1,9 @@
 //! The route table: everything that operators can ask, and what they must be permitted for it.
 
 use super::route::{Answering, Call, Method, Route};
-use super::{Context, audit, bindings, certificates, dead_letters, devices, policies, query, recordings, status};
+use super::{
+    Context, audit, bindings, canaries, certificates, dead_letters, devices, policies, query, recordings, status,
+};
 use crate::policy::Action::{Administer, Operate, View};
 use crate::policy::Area;
 
@@ -37,6 +39,12 @@ pub(super) const ROUTES: &[Route] = &[
         body: None,
         handler: handler!(bindings::resume),
     },
+    look(
+        "/v1/bindings/{name}/canary",
+        Area::Plugins,
+        "Show of which messages the canary of a binding makes something else.",
+        handler!(canaries::show),
+    ),
     Route {
         query: &[("device", "Only the sessions of this device.")],
         ..look("/v1/sessions", Area::Sessions, "List the sessions.", handler!(status::sessions))

@@ -71,6 +71,7 @@ fn fixture_with(config: &str) -> Fixture {
             sessions: Box::new(Vec::new),
             listeners: Box::new(Vec::new),
             bindings: Box::new(Vec::new),
+            canary: Box::new(|_| None),
             journal: Box::new(move || journal.clone()),
         },
         orders: Orders { replay: Box::new(|_| false), resume: Box::new(|_| false) },

@@ -12,6 +12,8 @@ pub struct Views {
     pub listeners: View<Vec<ListenerView>>,
     /// All bindings.
     pub bindings: View<Vec<BindingView>>,
+    /// The canary of a binding, by its name.
+    pub canary: Box<dyn Fn(&str) -> Option<CanaryView> + Send + Sync>,
     /// The journal.
     pub journal: View<JournalView>,
 }
@@ -102,6 +104,79 @@ pub struct BindingView {
     pub traps: u64,
     /// How often it was resumed since the start.
     pub resumed: u64,
+    /// The second version that it is compared with, if there is one.
+    pub canary: Option<CanaryBrief>,
+}
+
+/// A canary in a few words.
+#[derive(Debug, Clone, Serialize)]
+pub struct CanaryBrief {
+    /// Where its version came from.
+    pub plugin: String,
+    /// `preparing`, `running`, `refused` or `ended`.
+    pub state: &'static str,
+    /// Messages that it was compared by.
+    pub inputs: u64,
+    /// Those of which it did not make the same.
+    pub differing: u64,
+}
+
+/// A canary.
+#[derive(Debug, Clone, Serialize)]
+pub struct CanaryView {
+    /// Where its version came from.
+    pub plugin: String,
+    /// The digest of its version, once it is known.
+    pub digest: Option<String>,
+    /// `preparing`, `running`, `refused` or `ended`.
+    pub state: &'static str,
+    /// Why it was refused or ended.
+    pub reason: Option<String>,
+    /// The digest of the version that it is compared with, once there was a message.
+    pub against: Option<String>,
+    /// Since when it is compared with that, Unix ms.
+    pub since_ms: u64,
+    /// Messages that it was compared by since then.
+    pub inputs: u64,
+    /// Those of which both made the same.
+    pub equal: u64,
+    /// Those of which it made something else.
+    pub different: u64,
+    /// Those about which it asked what the other version had not asked.
+    pub not_comparable: u64,
+    /// Those at which only it trapped.
+    pub trapped: u64,
+    /// Messages that it did not see because it was too slow, since it began.
+    pub dropped: u64,
+    /// Messages that wait for it.
+    pub waiting: u64,
+    /// Bytes that it remembers otherwise than its binding.
+    pub state_bytes: usize,
+    /// The last messages of which it did not make the same.
+    pub differences: Vec<DifferenceView>,
+}
+
+/// A message of which two versions did not make the same.
+#[derive(Debug, Clone, Serialize)]
+pub struct DifferenceView {
+    /// Its number since the counting began, from 1.
+    pub input: u64,
+    /// Its topic.
+    pub topic: String,
+    /// Its sender.
+    pub sender: String,
+    /// The unit of order that it belongs to.
+    pub key: String,
+    /// When it was received, Unix ms.
+    pub received_ms: u64,
+    /// What differs, without values.
+    pub what: Vec<String>,
+    /// What the binding's version made of it, if the configuration wants it kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binding: Option<serde_json::Value>,
+    /// What the canary made of it, if the configuration wants it kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<serde_json::Value>,
 }
 
 /// The journal.

@@ -113,7 +113,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
         store: store.clone(),
         recordings: recordings.clone(),
         tls: named(&config, &tls),
-        views: views(&broker, listening.clone(), dispatch.bindings().to_vec()),
+        views: views(&broker, listening.clone(), &dispatch),
         orders: orders(dispatch.bindings()),
         reloads,
         metrics: AdminMetrics::new(&mut registry),

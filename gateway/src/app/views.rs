@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::{
-    BindingView, ConnectionView, CursorView, JournalView, ListenerView, Order, Orders, SessionView, Views,
+    BindingView, CanaryBrief, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView, ListenerView, Order,
+    Orders, SessionView, Views,
 };
-use crate::dispatch::{Binding, BindingStatus, State};
+use crate::dispatch::{Binding, BindingStatus, Canaries, CanaryStatus, Difference, Dispatch, State};
 use crate::journal::{CursorStatus, Journal, JournalState};
 use crate::metrics::Alarms;
 use crate::mqtt::broker::Broker;
@@ -24,12 +25,15 @@ pub(super) struct Listening {
 }
 
 /// The pictures that `causeway status` and its kin show.
-pub(super) fn views(broker: &Arc<Broker>, listeners: Vec<Listening>, bindings: Vec<Arc<Binding>>) -> Views {
+pub(super) fn views(broker: &Arc<Broker>, listeners: Vec<Listening>, dispatch: &Dispatch) -> Views {
+    let (bindings, canaries, one) =
+        (dispatch.bindings().to_vec(), dispatch.canaries().clone(), dispatch.canaries().clone());
     let (sessions, connected, journal) = (broker.clone(), broker.clone(), broker.journal.clone());
     Views {
         sessions: Box::new(move || sessions.sessions.all().iter().map(|session| view(session)).collect()),
         listeners: Box::new(move || listeners.iter().map(|listener| listening(listener, &connected)).collect()),
-        bindings: Box::new(move || bindings.iter().map(|binding| binding_view(binding.status())).collect()),
+        bindings: Box::new(move || bindings.iter().map(|binding| binding_view(binding.status(), &canaries)).collect()),
+        canary: Box::new(move |binding| one.status(binding).map(canary_view)),
         journal: Box::new(move || journal_view(&journal)),
     }
 }
@@ -98,8 +102,9 @@ fn listening(listener: &Listening, broker: &Broker) -> ListenerView {
     }
 }
 
-fn binding_view(status: BindingStatus) -> BindingView {
+fn binding_view(status: BindingStatus, canaries: &Canaries) -> BindingView {
     BindingView {
+        canary: canaries.status(&status.name).as_ref().map(canary_brief),
         name: status.name,
         kind: status.kind,
         plugin: format!("{} {}", status.plugin, status.digest),
@@ -116,6 +121,49 @@ fn binding_view(status: BindingStatus) -> BindingView {
         dead_letters: status.dead_letters,
         traps: status.traps,
         resumed: status.resumed,
+    }
+}
+
+fn canary_brief(status: &CanaryStatus) -> CanaryBrief {
+    CanaryBrief {
+        plugin: status.plugin.clone(),
+        state: status.state.word(),
+        inputs: status.counts.inputs(),
+        differing: status.counts.different + status.counts.trapped,
+    }
+}
+
+fn canary_view(status: CanaryStatus) -> CanaryView {
+    CanaryView {
+        state: status.state.word(),
+        reason: status.state.reason().cloned(),
+        plugin: status.plugin,
+        digest: status.digest,
+        against: status.against,
+        since_ms: status.since_ms,
+        inputs: status.counts.inputs(),
+        equal: status.counts.equal,
+        different: status.counts.different,
+        not_comparable: status.counts.not_comparable,
+        trapped: status.counts.trapped,
+        dropped: status.dropped,
+        waiting: status.waiting,
+        state_bytes: status.state_bytes,
+        differences: status.differences.into_iter().map(difference).collect(),
+    }
+}
+
+fn difference(difference: Difference) -> DifferenceView {
+    let (binding, canary) = difference.outcomes.unzip();
+    DifferenceView {
+        input: difference.number,
+        topic: difference.topic,
+        sender: difference.sender,
+        key: difference.key,
+        received_ms: difference.received_ms,
+        what: difference.what,
+        binding,
+        canary,
     }
 }
 

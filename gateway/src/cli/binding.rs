@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value as Json;
 
 use super::client::Client;
-use super::show::{bytes, millis, rows, text};
+use super::show::{bytes, canary, millis, rows, text};
 use super::{Failure, Output};
 
 #[derive(Debug, Args)]
@@ -53,8 +53,8 @@ fn print(bindings: &[Json], output: &mut Output) {
             ["name", "kind", "delivery", "plugin", "state"].map(|key| text(item, key));
         let [dead, traps] = ["dead_letters", "traps"].map(|key| text(item, key));
         let lag = format!("{} / {}", bytes(item, "lag_bytes"), millis(item, "lag_ms"));
-        vec![name, kind, delivery, lag, dead, traps, state, plugin]
+        vec![name, kind, delivery, lag, dead, traps, state, plugin, canary(item)]
     };
-    let heads = ["name", "kind", "delivery", "lag", "dead letters", "traps", "state", "plugin"];
+    let heads = ["name", "kind", "delivery", "lag", "dead letters", "traps", "state", "plugin", "canary"];
     output.table(&heads, &rows(bindings, cells));
 }

@@ -1,7 +1,8 @@
-//! `causeway plugin`: for those who write plugins, release them, and have them run. Nothing here asks a running gateway.
+//! `causeway plugin`: for those who write plugins, release them, and have them run.
 
 mod build;
 mod carry;
+mod diff;
 mod grants;
 mod inspect;
 mod keygen;
@@ -47,8 +48,8 @@ enum Verb {
     },
     /// Run a plugin with a recording and print what comes of each input.
     Replay(replay::Replay),
-    /// Run two plugins with a recording and print the inputs of which different things come.
-    Diff(replay::Diff),
+    /// Print of which messages a binding's canary makes something else, or two plugins that are run with a recording.
+    Diff(diff::Diff),
     /// Make a key pair that plugins are signed with.
     Keygen(keygen::Keygen),
     /// Put a plugin into a registry or a layout, as an OCI artifact, and print its reference with the digest.

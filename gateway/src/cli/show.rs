@@ -51,6 +51,13 @@ pub(super) fn millis(value: &Json, key: &str) -> String {
     show_duration(std::time::Duration::from_millis(rounded))
 }
 
+/// The canary of a binding in a few words; `-` without one.
+pub(super) fn canary(binding: &Json) -> String {
+    let Some(canary) = binding.get("canary").filter(|canary| canary.is_object()) else { return "-".to_owned() };
+    let [state, inputs, differing] = ["state", "inputs", "differing"].map(|key| text(canary, key));
+    format!("{state}, {differing} of {inputs} differ")
+}
+
 /// The items of a list under a key; none if there is no list.
 pub(super) fn items<'j>(value: &'j Json, key: &str) -> &'j [Json] {
     value.get(key).and_then(Json::as_array).map_or(&[], Vec::as_slice)

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value as Json;
 
 use super::client::Client;
-use super::show::{bytes, items, millis, rows, text, time};
+use super::show::{bytes, canary, items, millis, rows, text, time};
 use super::{Failure, Output};
 
 #[derive(Debug, Args)]
@@ -60,9 +60,9 @@ fn print(status: &Json, output: &mut Output) {
         let [name, kind, state, handled] = ["name", "kind", "state", "handled"].map(|key| text(item, key));
         let [dead, traps] = ["dead_letters", "traps"].map(|key| text(item, key));
         let lag = format!("{} / {}", bytes(item, "lag_bytes"), millis(item, "lag_ms"));
-        vec![name, kind, state, lag, handled, dead, traps]
+        vec![name, kind, state, lag, handled, dead, traps, canary(item)]
     };
-    let heads = ["name", "kind", "state", "lag", "handled", "dead letters", "traps"];
+    let heads = ["name", "kind", "state", "lag", "handled", "dead letters", "traps", "canary"];
     output.table(&heads, &rows(items(status, "bindings"), cells));
     heading("collections", output);
     let cells = |item: &Json| vec![text(item, "name"), text(item, "rows"), bytes(item, "bytes")];

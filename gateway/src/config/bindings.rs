@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::canary::CanaryConfig;
 use super::section::section;
 use super::setting::{Free, choice};
 use super::units::Size;
@@ -41,6 +42,8 @@ section! {
         limits: LimitsConfig = LimitsConfig::default() => restart;
         /// How far a durable binding may fall behind.
         budget: BudgetConfig = BudgetConfig::default() => restart;
+        /// A second version of the plugin, which is watched and has no effect.
+        canary: Option<CanaryConfig> = None => live;
         /// Handed to the plugin.
         config: Free = Free::default() => restart;
     }

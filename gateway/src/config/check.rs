@@ -66,6 +66,9 @@ fn bindings(bindings: &[BindingConfig], notes: &mut Notes) {
         let at = item("bindings", index);
         name(&binding.name, "name", &at, notes);
         plugin(&binding.plugin, &at, notes);
+        if let Some(canary) = binding.canary.as_ref().filter(|canary| !canary.plugin.is_empty()) {
+            plugin(&canary.plugin, &below(&at, "canary"), notes);
+        }
         if binding.filters.is_empty() {
             notes.at(below(&at, "filters"), "is empty", "name the topics, for example `[\"dt/cvra/+/cardata\"]`");
         }

@@ -60,6 +60,11 @@ fn a_plugin_file_is_looked_for_beside_the_configuration() {
     assert_eq!(plugin("oci://r.lan/alarm:1"), "oci://r.lan/alarm:1");
     check(&minimal_and("  plugin: oci://r.lan/alarm\n"), "bindings[0].plugin", 8, "add `:tag`");
     assert_eq!(plugin("builtin:telemetry"), "builtin:telemetry");
+    let canary = |reference: &str| minimal_and(&format!("  canary: {{plugin: {reference}}}\n"));
+    let parsed = parse(&canary("next.wasm"), Path::new("/etc/causeway/causeway.yaml")).unwrap();
+    assert_eq!(parsed.bindings[0].canary.as_ref().unwrap().plugin, "file:///etc/causeway/next.wasm");
+    check(&canary("oci://r.lan/alarm"), "bindings[0].canary.plugin", 8, "add `:tag`");
+    check(&minimal_and("  canary: {mode: shadow}\n"), "bindings[0].canary.plugin", 8, "is missing");
     check(&minimal_and("  plugin: builtin:nothing\n"), "bindings[0].plugin", 8, "no built-in plugin `nothing`");
 }
 

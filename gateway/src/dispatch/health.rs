@@ -1,8 +1,7 @@
 //! When a plugin traps so often that it is no longer called: a small state machine that is told the time.
 
+use std::fmt::Display;
 use std::time::Instant;
-
-use causeway_host::Trap;
 
 use crate::config::TrapsConfig;
 
@@ -33,7 +32,7 @@ impl Health {
     }
 
     /// A call trapped; `false` when that was once too often.
-    pub(super) fn trapped(&mut self, now: Instant, trap: &Trap) -> bool {
+    pub(super) fn trapped(&mut self, now: Instant, trap: &dyn Display) -> bool {
         self.roll(now);
         self.trapped += 1;
         self.last = trap.to_string();
@@ -59,7 +58,7 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
-    use causeway_host::Limit;
+    use causeway_host::{Limit, Trap};
 
     use super::*;
 

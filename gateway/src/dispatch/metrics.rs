@@ -8,6 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::binding::State;
+use super::canary::CanaryMetrics;
 
 /// Seconds of one call: from a single message to the default deadline.
 const CALL_BUCKETS: [f64; 8] = [0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.01, 0.1, 0.5];
@@ -54,6 +55,7 @@ pub struct DispatchMetrics {
     parked: Family<OfBinding, Gauge>,
     states: Family<InState, Gauge>,
     pub(super) published: Counter,
+    pub(super) canaries: CanaryMetrics,
 }
 
 /// The counters of one binding.
@@ -87,6 +89,7 @@ impl DispatchMetrics {
             parked: Family::default(),
             states: Family::default(),
             published: Counter::default(),
+            canaries: CanaryMetrics::new(registry),
         };
         let mut register = Registering(registry);
         register.add("handled", "Messages that bindings have handled", new.handled.clone());

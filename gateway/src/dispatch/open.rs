@@ -9,6 +9,7 @@ use rusqlite::Transaction;
 use thiserror::Error;
 
 use super::binding::{Binding, Counts, Shared, Standing, State, Topics};
+use super::canary::{Canaries, Cast};
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
 use super::orders::Desk;
@@ -21,7 +22,7 @@ use crate::config::{self, BindingConfig, Delivery, PluginKind};
 use crate::journal::{Budget, Cursor, Overflow, Position};
 use crate::plugins::{self, Plugins};
 use crate::policy::Policies;
-use crate::recording::Header;
+use crate::recording::{Header, Rehearsal, Role};
 use crate::store::WriteError;
 use crate::telemetry::{self, Guest, GuestError};
 
@@ -81,6 +82,8 @@ impl Dispatch {
     pub fn open(configs: &[BindingConfig], plugins: &Plugins, parts: Parts) -> Result<Self, Vec<OpenError>> {
         let mut errors = Vec::new();
         let (mut bindings, mut waiting) = (Vec::new(), Vec::new());
+        let (recordings, clock) = (parts.recordings.clone(), parts.clock.clone());
+        let canaries = Canaries::new(cast(plugins, &parts), recordings, clock, parts.metrics.canaries.clone());
         forget_components(plugins, &parts);
         for config in configs {
             match open(config, plugins, &parts) {
@@ -91,7 +94,7 @@ impl Dispatch {
                 Err(problem) => errors.push(OpenError { binding: config.name.clone(), problem }),
             }
         }
-        if errors.is_empty() { Ok(Self { parts, bindings, waiting, running: None }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Self { parts, bindings, waiting, canaries, running: None }) } else { Err(errors) }
     }
 }
 
@@ -135,6 +138,27 @@ fn guest(
     let mut guest = build(config, plugins, &component, gateway, log, policies)?;
     guest.start()?;
     Ok(guest)
+}
+
+/// Makes the versions of canaries: they may import what their bindings' plugins may, and have to take the same
+/// configuration.
+fn cast(plugins: &Plugins, parts: &Parts) -> Cast {
+    let (plugins, policies, gateway) = (plugins.clone(), parts.policies.clone(), parts.gateway.clone());
+    Arc::new(move |binding, canary| {
+        let component = plugins.load(&canary.plugin)?;
+        let config = BindingConfig { plugin: canary.plugin.clone(), ..binding.clone() };
+        let mut permissions = Permissions::new(&config, kind(&config), policies.clone());
+        permissions.imports(component.imports()).map_err(Problem::Grant)?;
+        let mut rehearsal = Rehearsal::new(plugins.engine(), &component, role(&config, &gateway))?;
+        rehearsal.start()?;
+        Ok(rehearsal)
+    })
+}
+
+/// What a version of the binding's plugin is run as without having an effect.
+fn role(config: &BindingConfig, gateway: &str) -> Role {
+    let (setup, limits) = (setup(config, gateway), limits(config));
+    Role { setup, limits, batch_inputs: config.batch.messages, batch_bytes: config.batch.bytes.in_memory() }
 }
 
 /// A component as the binding's plugin, if it may be that.

@@ -1,5 +1,6 @@
 //! Dispatch between a real journal and a real store: the built-in router, and guests that misbehave.
 
+mod canaries;
 mod letters;
 mod reads;
 mod versions;

@@ -69,15 +69,14 @@ impl Feed {
 #[derive(Debug)]
 pub struct Feeding {
     queue: Receiver<Queued<Fed>>,
-    counts: Arc<Counts>,
-    feed: Weak<Feed>,
-    slots: Arc<Slots>,
+    handle: FeedHandle,
 }
 
-/// Ends a feed from another thread.
+/// Looks at a feed and ends it from another thread.
 #[derive(Clone, Debug)]
-pub struct Unfeed {
+pub struct FeedHandle {
     feed: Weak<Feed>,
+    counts: Arc<Counts>,
     slots: Arc<Slots>,
 }
 
@@ -96,26 +95,42 @@ impl Feeding {
     /// Puts a feed behind the tap of a binding, in place of one that was there.
     pub(super) fn begin(slots: Arc<Slots>, bounds: FeedBounds) -> Self {
         let (feed, queue) = Feed::new(bounds);
-        let (counts, weak) = (Arc::clone(&feed.counts), Arc::downgrade(&feed));
-        slots.shadow.store(Some(feed));
-        Self { queue, counts, feed: weak, slots }
+        let handle = FeedHandle { feed: Arc::downgrade(&feed), counts: Arc::clone(&feed.counts), slots };
+        handle.slots.shadow.store(Some(feed));
+        Self { queue, handle }
     }
 
     /// The next input, as soon as there is one; none when the feed has ended.
+    #[must_use]
     pub fn next(&self) -> Option<Waited> {
         self.queue.recv().ok().map(|queued| self.taken(queued))
     }
 
     /// The next input, if it is there.
+    #[must_use]
     pub fn try_next(&self) -> Option<Waited> {
         self.queue.try_recv().ok().map(|queued| self.taken(queued))
     }
 
     fn taken(&self, queued: Queued<Fed>) -> Waited {
-        self.counts.taken.fetch_add(1, Ordering::Relaxed);
+        self.handle.counts.taken.fetch_add(1, Ordering::Relaxed);
         Waited(queued)
     }
 
+    /// What looks at the feed and ends it from another thread.
+    #[must_use]
+    pub fn handle(&self) -> FeedHandle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        self.handle.end();
+    }
+}
+
+impl FeedHandle {
     /// Inputs that found no room.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -129,25 +144,11 @@ impl Feeding {
         offered.saturating_sub(self.counts.taken.load(Ordering::Relaxed))
     }
 
-    /// What ends the feed from another thread.
-    #[must_use]
-    pub fn unfeed(&self) -> Unfeed {
-        Unfeed { feed: self.feed.clone(), slots: Arc::clone(&self.slots) }
-    }
-}
-
-impl Unfeed {
     /// Takes the feed away from its binding, unless another one is in its place already. What has been offered is still
     /// handed out.
     pub fn end(&self) {
         if let Some(own) = self.feed.upgrade() {
             self.slots.shadow.compare_and_swap(&Some(own), None);
         }
-    }
-}
-
-impl Drop for Feeding {
-    fn drop(&mut self) {
-        self.unfeed().end();
     }
 }

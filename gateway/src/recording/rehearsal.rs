@@ -98,6 +98,12 @@ impl Rehearsal {
         self.plugin.digest()
     }
 
+    /// Whether it reads what earlier calls wrote.
+    #[must_use]
+    pub const fn reads(&self) -> bool {
+        self.reads
+    }
+
     /// Makes the instance, if there is none.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ pub fn same(one: &Outcome, other: &Outcome) -> bool {
     }
 }
 
-fn same_effect(one: &Effect, other: &Effect) -> bool {
+pub(super) fn same_effect(one: &Effect, other: &Effect) -> bool {
     match (one, other) {
         (Effect::Put { collection, document }, Effect::Put { collection: others, document: other }) => {
             collection == others && (document == other || parsed(document) == parsed(other))
@@ -74,7 +74,7 @@ fn same_effect(one: &Effect, other: &Effect) -> bool {
 }
 
 /// The document, or the text where it is none.
-fn parsed(document: &str) -> Json {
+pub(super) fn parsed(document: &str) -> Json {
     serde_json::from_str(document).unwrap_or_else(|_| document.into())
 }
 

@@ -9,7 +9,7 @@ mod trials;
 use super::*;
 
 /// An input that nothing is known of but its topic.
-pub(super) fn input(topic: &str) -> Input {
+pub(crate) fn input(topic: &str) -> Input {
     Input {
         topic: topic.to_owned(),
         variables: Vec::new(),

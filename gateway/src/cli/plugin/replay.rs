@@ -34,16 +34,6 @@ pub(super) struct Replay {
     check: bool,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Diff {
-    /// The recording.
-    recording: PathBuf,
-    /// A plugin: a component file, or `builtin:telemetry`.
-    one: String,
-    /// The other one.
-    other: String,
-}
-
 fn batch(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|batch| *batch > 0).ok_or_else(|| "a number from 1 on".to_owned())
 }
@@ -77,26 +67,25 @@ impl Replay {
     }
 }
 
-impl Diff {
-    pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let stage = Stage::open(&self.recording)?;
-        let mode = Mode { fresh: false, batch: BATCH };
-        let one = play(&stage.player(&self.one)?, mode)?;
-        let other = play(&stage.player(&self.other)?, mode)?;
-        let differing: Vec<Json> = differences(&stage.recording, &one, &other).collect();
-        let (count, all) = (differing.len(), stage.recording.inputs.len());
-        if output.is_json() {
-            output.json(&Json::Array(differing));
-        } else {
-            for shown in &differing {
-                output.line(format_args!("{}\n- {}\n+ {}", name(shown), shown["one"], shown["other"]));
-            }
-            output.line(format_args!("{count} of {all} inputs differ"));
+/// Runs two plugins with a recording and prints the inputs of which different things come.
+pub(super) fn diff(recording: &Path, one: &str, other: &str, output: &mut Output) -> Result<(), Failure> {
+    let stage = Stage::open(recording)?;
+    let mode = Mode { fresh: false, batch: BATCH };
+    let one = play(&stage.player(one)?, mode)?;
+    let other = play(&stage.player(other)?, mode)?;
+    let differing: Vec<Json> = differences(&stage.recording, &one, &other).collect();
+    let (count, all) = (differing.len(), stage.recording.inputs.len());
+    if output.is_json() {
+        output.json(&Json::Array(differing));
+    } else {
+        for shown in &differing {
+            output.line(format_args!("{}\n- {}\n+ {}", name(shown), shown["one"], shown["other"]));
         }
-        match count {
-            0 => Ok(()),
-            _ => Err(Failure::new(Exit::No, format!("{count} of {all} inputs differ"))),
-        }
+        output.line(format_args!("{count} of {all} inputs differ"));
+    }
+    match count {
+        0 => Ok(()),
+        _ => Err(Failure::new(Exit::No, format!("{count} of {all} inputs differ"))),
     }
 }
 
