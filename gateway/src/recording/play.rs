@@ -1,6 +1,7 @@
 //! Runs a component with a recording, in any rhythm: with one instance or with a fresh one for each call, and with batches
 //! cut anywhere. Its imports answer what they answered then.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,10 @@ impl Player {
             let fits = rest.iter().take(mode.batch.max(1)).take_while(|input| edge.admits(input)).count();
             let (call, later) = rest.split_at(fits);
             let (inputs, answers): (Vec<_>, Vec<_>) = call.iter().map(|input| (input, input.answers.clone())).unzip();
-            played.extend(rehearsal.ask(&inputs, &answers)?);
+            rehearsal.ask(&inputs, &answers, |_, came| {
+                played.push(came);
+                ControlFlow::Continue(())
+            })?;
             if mode.fresh {
                 rehearsal.forget();
             }

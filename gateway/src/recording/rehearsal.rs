@@ -4,6 +4,7 @@
 //! business.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use causeway_host::{
@@ -126,23 +127,35 @@ impl Rehearsal {
         Edge { batch_inputs, batch_bytes, reads: self.reads, inputs: 0, bytes: 0, keys: HashSet::new() }
     }
 
-    /// Asks about the inputs of one call, each with the answers to what the plugin may ask on its behalf. As the gateway
-    /// does: after a trap they are asked again one by one.
+    /// Asks about the inputs of one call, each with the answers to what the plugin may ask on its behalf, and tells `see`
+    /// what came of each, in order, until it has seen enough. As the gateway does: after a trap they are asked again one
+    /// by one.
     ///
     /// # Errors
     /// No instance comes to be.
-    pub fn ask(&mut self, inputs: &[&Input], answers: &[Vec<Answer>]) -> Result<Vec<Played>, StartError> {
+    pub fn ask(
+        &mut self,
+        inputs: &[&Input],
+        answers: &[Vec<Answer>],
+        mut see: impl FnMut(&Input, Played) -> ControlFlow<()>,
+    ) -> Result<(), StartError> {
+        let mut tell = |inputs: &[&Input], played: Vec<Played>| {
+            inputs.iter().zip(played).try_for_each(|(input, played)| see(input, played))
+        };
         match self.call(inputs, answers)? {
-            Ok(outcomes) => Ok(self.played(outcomes)),
-            Err(trap) if inputs.len() == 1 => Ok(self.played(vec![Outcome::from(&trap)])),
+            Ok(outcomes) => _ = tell(inputs, self.played(outcomes)),
+            Err(trap) if inputs.len() == 1 => _ = tell(inputs, self.played(vec![Outcome::from(&trap)])),
             Err(_) => {
-                let mut played = Vec::with_capacity(inputs.len());
-                for alone in inputs.iter().zip(answers) {
-                    played.extend(self.ask(&[*alone.0], std::slice::from_ref(alone.1))?);
+                for (input, answers) in inputs.iter().zip(answers) {
+                    let (input, answers) = (std::slice::from_ref(input), std::slice::from_ref(answers));
+                    let outcomes = self.call(input, answers)?.unwrap_or_else(|trap| vec![Outcome::from(&trap)]);
+                    if tell(input, self.played(outcomes)).is_break() {
+                        break;
+                    }
                 }
-                Ok(played)
             }
         }
+        Ok(())
     }
 
     fn played(&self, outcomes: Vec<Outcome>) -> Vec<Played> {

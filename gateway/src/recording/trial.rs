@@ -5,6 +5,7 @@
 //! answer.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -177,15 +178,20 @@ impl Trying {
 
     fn ask(&mut self, inputs: &[Input]) -> Result<(), TrialError> {
         let (asked, answers): (Vec<_>, Vec<_>) = inputs.iter().map(|input| (input, input.answers.clone())).unzip();
-        for (input, played) in inputs.iter().zip(self.rehearsal.ask(&asked, &answers)?) {
-            if let (Outcome::Trap { limit, reason }, false) =
-                (played.outcome, matches!(input.outcome, Outcome::Trap { .. }))
-            {
-                let (recording, topic) = (self.name.clone(), input.topic.clone());
-                return Err(TrialError::Trapped { recording, input: self.asked, topic, limit, reason });
+        let (mut refused, count, name) = (None, &mut self.asked, &self.name);
+        self.rehearsal.ask(&asked, &answers, |input, played| {
+            let Outcome::Trap { limit, reason } = played.outcome else {
+                *count += 1;
+                return ControlFlow::Continue(());
+            };
+            if matches!(input.outcome, Outcome::Trap { .. }) {
+                *count += 1;
+                return ControlFlow::Continue(());
             }
-            self.asked += 1;
-        }
-        Ok(())
+            let (recording, topic) = (name.clone(), input.topic.clone());
+            refused = Some(TrialError::Trapped { recording, input: *count, topic, limit, reason });
+            ControlFlow::Break(())
+        })?;
+        refused.map_or(Ok(()), Err)
     }
 }

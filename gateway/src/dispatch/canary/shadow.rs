@@ -1,6 +1,7 @@
 //! The thread of one canary: takes what its binding was asked and answered, asks its own version the same, and has both
 //! compared. What its version returns has no effect.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use super::state::{Full, OwnState};
 use crate::clock::Clock;
 use crate::config::{BindingConfig, CanaryConfig};
 use crate::dispatch::health::Health;
-use crate::recording::{Feeding, Input, Outcome, Played, Rehearsal, Waited};
+use crate::recording::{Feeding, Input, Outcome, Rehearsal, Waited};
 
 /// Why a canary is of no more use.
 #[derive(Debug, Error)]
@@ -106,42 +107,36 @@ impl Shadow {
             return Ok(());
         }
         let answers: Vec<_> = inputs.iter().map(|input| self.own.answers(input)).collect();
-        let started = Instant::now();
-        let played = self.rehearsal.ask(&inputs, &answers)?;
-        self.compare(&inputs, &played);
-        for (input, played) in inputs.iter().zip(&played) {
-            if self.rehearsal.reads() {
-                self.own.absorb(input, &played.outcome)?;
-            }
-            self.judge(started, &played.outcome)?;
-        }
-        Ok(())
-    }
-
-    fn compare(&mut self, inputs: &[&Input], played: &[Played]) {
-        let mut picture = self.stage.picture();
-        for (input, played) in inputs.iter().zip(played) {
-            let verdict = picture.tally.count(input, played);
-            self.metrics.came(verdict);
-        }
-        picture.state_bytes = self.own.bytes();
-        self.metrics.state_bytes(self.own.bytes());
-    }
-
-    fn judge(&mut self, started: Instant, outcome: &Outcome) -> Result<(), Ended> {
-        let Outcome::Trap { limit, reason } = outcome else {
-            self.health.answered(started, 1);
-            return Ok(());
-        };
-        match self.health.trapped(started, &format_args!("{limit}: {reason}")) {
-            true => Ok(()),
-            false => Err(Ended::Traps(self.health.last_trap())),
-        }
+        let Self { rehearsal, own, health, stage, metrics, .. } = self;
+        let (reads, mut ended) = (rehearsal.reads(), None);
+        rehearsal.ask(&inputs, &answers, |input, played| {
+            let judged = judge(health, &played.outcome);
+            let kept = if reads { own.absorb(input, &played.outcome).map_err(Ended::from) } else { Ok(()) };
+            let mut picture = stage.picture();
+            metrics.came(picture.tally.count(input, &played));
+            metrics.state_bytes(own.bytes());
+            picture.state_bytes = own.bytes();
+            ended = judged.and(kept).err();
+            if ended.is_some() || stage.stopping() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        ended.map_or(Ok(()), Err)
     }
 
     fn count_dropped(&mut self) {
         let dropped = self.feeding.handle().dropped();
         self.metrics.dropped(dropped - self.dropped);
         self.dropped = dropped;
+    }
+}
+
+fn judge(health: &mut Health, outcome: &Outcome) -> Result<(), Ended> {
+    let now = Instant::now();
+    let Outcome::Trap { limit, reason } = outcome else {
+        health.answered(now, 1);
+        return Ok(());
+    };
+    match health.trapped(now, &format_args!("{limit}: {reason}")) {
+        true => Ok(()),
+        false => Err(Ended::Traps(health.last_trap())),
     }
 }
