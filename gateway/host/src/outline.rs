@@ -128,7 +128,8 @@ impl Outline {
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
 fn malformed(error: wasmparser::BinaryReaderError) -> OutlineError {
-    OutlineError::Malformed(error.to_string())
+    // The parser shows bytes over many lines.
+    OutlineError::Malformed(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]

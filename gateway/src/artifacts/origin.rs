@@ -119,14 +119,14 @@ impl<'o> Origin<'o> {
         }
     }
 
-    /// Writes a blob into a file, exactly as many bytes as its descriptor says.
-    pub(super) fn blob(&self, descriptor: &Descriptor, file: &mut File) -> Result<(), FetchError> {
+    /// Writes a blob into a file below `folder`, exactly as many bytes as its descriptor says.
+    pub(super) fn blob(&self, descriptor: &Descriptor, file: &mut File, folder: &Path) -> Result<(), FetchError> {
         match &self.place {
             Place::Registry { registries, runtime, image } => {
                 let fetching = registries.blob(image, &descriptor.digest, descriptor.size, file);
-                runtime.block_on(fetching).map_err(|error| self.registry(error))
+                runtime.block_on(fetching).map_err(|error| error.about(self.reference, folder))
             }
-            Place::Layout { layout, .. } => self.local(copy(layout, descriptor, file)),
+            Place::Layout { layout, .. } => self.local(copy(layout, descriptor, file, folder)),
         }
     }
 
@@ -180,15 +180,16 @@ fn anonymous() -> std::io::Result<File> {
 }
 
 /// Copies a blob of a layout, which may be on a stick that is pulled out or written to meanwhile.
-fn copy(layout: &Layout, descriptor: &Descriptor, file: &mut File) -> Result<(), LayoutError> {
+fn copy(layout: &Layout, descriptor: &Descriptor, file: &mut File, folder: &Path) -> Result<(), LayoutError> {
     let path = layout.blob_path(&descriptor.digest);
     let disk = |source| FileError::disk(&path, source);
+    let full = |source| FileError::disk(folder, source);
     let from = layout.blob_file(&descriptor.digest)?;
     let bytes = from.metadata().map_err(disk)?.len();
     if bytes != descriptor.size {
         return Err(FileError::Size { path, bytes, expected: descriptor.size.to_string() }.into());
     }
-    file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(disk)?;
+    file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(full)?;
     let mut chunk = vec![0; CHUNK];
     let mut at = 0;
     while at < descriptor.size {
@@ -198,7 +199,7 @@ fn copy(layout: &Layout, descriptor: &Descriptor, file: &mut File) -> Result<(),
         if at > descriptor.size {
             return Err(FileError::Size { path, bytes: at, expected: descriptor.size.to_string() }.into());
         }
-        file.write_all(bytes).map_err(disk)?;
+        file.write_all(bytes).map_err(full)?;
     }
     Ok(())
 }

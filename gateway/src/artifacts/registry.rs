@@ -151,7 +151,7 @@ impl Registries {
             let mut asked = source.asked(Method::GET, kind, name, what);
             asked.accept = MANIFESTS;
             let response = self.0.places.ask(&asked).await?;
-            ask::body(response, &source.place.host, what, self.0.max_manifest).await
+            ask::body(response, &source.place.host, what, self.0.max_manifest, Some("artifacts.max_manifest")).await
         })
         .await
     }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::cache::{Blob, CacheError};
 use super::digest::Digest;
-use super::files;
+use super::files::{self, FileError};
+use super::layout::LayoutError;
 use super::lockfile::Lockfile;
 use super::manifest::{Descriptor, Manifest};
 use super::origin::Origin;
@@ -276,7 +277,7 @@ impl Artifacts {
         descriptor: &Descriptor,
     ) -> Result<(), FetchError> {
         let mut draft = self.cache.draft(descriptor.size).map_err(|error| self.not_kept(error))?;
-        origin.blob(descriptor, draft.file())?;
+        origin.blob(descriptor, draft.file(), self.cache.path())?;
         self.cache.finish(draft, &descriptor.digest).map_err(|error| match error {
             CacheError::Layout(error) => error.about(&trusted.reference),
             other => self.not_kept(other),
@@ -284,7 +285,10 @@ impl Artifacts {
     }
 
     pub(super) fn not_kept(&self, error: CacheError) -> FetchError {
-        FetchError::disk(self.cache.path(), error.into())
+        match error {
+            CacheError::Layout(LayoutError::File(FileError::Disk { path, source })) => FetchError::disk(&path, source),
+            other => FetchError::disk(self.cache.path(), other.into()),
+        }
     }
 
     fn disk(&self, path: &Path, error: impl ToString) -> FetchError {

@@ -87,7 +87,7 @@ impl Shelf<'_> {
         }
         let layout = self.artifacts.cache.layout();
         let mut draft = layout.draft().map_err(|error| error.about(self.reference))?;
-        self.origin.blob(descriptor, draft.file())?;
+        self.origin.blob(descriptor, draft.file(), layout.path())?;
         let mut bytes = vec![0; usize::try_from(*size).unwrap_or_default()];
         let read = draft.file().read_exact_at(&mut bytes, 0);
         read.map_err(|source| FetchError::disk(layout.path(), source))?;

@@ -68,7 +68,7 @@ pub enum Distrust {
     Revoked(Digest),
     /// There is no signature.
     #[error(
-        "it has no signature; sign it with `causeway plugin sign` or `cosign sign`, or allow it under `trust.unsigned`"
+        "it has no signature that can be read; sign it with `causeway plugin sign` or `cosign sign`, or allow it under `trust.unsigned`"
     )]
     Unsigned,
     /// There is one, in a format that is not read.

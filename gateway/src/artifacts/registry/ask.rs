@@ -149,11 +149,19 @@ pub(super) fn nobody(host: &str) -> RegistryError {
 }
 
 /// The body of an answer, if it has no more than `most` bytes.
-pub(super) async fn body(mut response: Response, host: &str, what: &str, most: u64) -> Result<Bytes, Failure> {
+///
+/// `key` is the one of the configuration that says how many, if there is one.
+pub(super) async fn body(
+    mut response: Response,
+    host: &str,
+    what: &str,
+    most: u64,
+    key: Option<&str>,
+) -> Result<Bytes, Failure> {
     let too_large = || RegistryError::Size {
         host: host.to_owned(),
         what: what.to_owned(),
-        cause: format!("of more than {most} bytes"),
+        cause: format!("of more than {most} bytes{}", key.map(|key| format!(" (`{key}`)")).unwrap_or_default()),
     };
     if response.content_length().is_some_and(|length| length > most) {
         return Err(too_large().into());

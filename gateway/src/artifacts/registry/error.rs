@@ -128,7 +128,7 @@ impl From<RegistryError> for Failure {
 /// What went wrong on the way to `host`.
 pub(super) fn transport(host: &str, error: reqwest::Error) -> Failure {
     let host = host.to_owned();
-    let timeout = error.is_timeout();
+    let (timeout, connecting) = (error.is_timeout(), error.is_connect());
     let root = root(error);
     if let Some(refused) = root.downcast_ref::<NotPublic>() {
         let cause = format!("{refused}; name that host itself under `redirects` if that is meant");
@@ -137,7 +137,14 @@ pub(super) fn transport(host: &str, error: reqwest::Error) -> Failure {
     if let Some(tls) = root.downcast_ref::<rustls::Error>() {
         return RegistryError::Unreachable { host, cause: tls_cause(tls) }.into();
     }
-    let cause = if timeout { "no answer in time".to_owned() } else { clean(&root.to_string()) };
+    let cause = match (timeout, clean(&root.to_string())) {
+        (true, _) if connecting => "no connection in time (`artifacts.connect_timeout`)".to_owned(),
+        (true, _) => "no answer in time (`artifacts.idle_timeout`)".to_owned(),
+        (false, said) if said.contains("invalid HTTP version") => {
+            "what it answers is not HTTP; if it speaks TLS, remove its `plain_http` under `registries`".to_owned()
+        }
+        (false, said) => said,
+    };
     Failure { error: RegistryError::Unreachable { host, cause }, again: Again::Soon }
 }
 

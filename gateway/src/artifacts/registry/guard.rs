@@ -38,7 +38,8 @@ pub(super) fn rule(from: &Url, named: &str, allowed: &Allowed<'_>) -> Ruling {
     };
     to.set_fragment(None);
     let name = host_and_port(&to);
-    let refuse = |cause: String| Err((name.clone(), cause));
+    let shown = if name.is_empty() { super::error::clean(named) } else { name.clone() };
+    let refuse = |cause: String| Err((shown.clone(), cause));
     if !matches!(to.scheme(), "http" | "https") || name.is_empty() {
         return refuse("which is no place of the web".to_owned());
     }

@@ -60,7 +60,7 @@ pub(super) async fn fetch(
     if !response.status().is_success() {
         return Err(status(&host, "a token", response).await);
     }
-    let answer = body(response, &host, "a token", MOST).await?;
+    let answer = body(response, &host, "a token", MOST, None).await?;
     let not_understood =
         |cause: &str| RegistryError::Answer { host: host.clone(), what: "a token".to_owned(), cause: cause.to_owned() };
     let given: Given = serde_json::from_slice(&answer).map_err(|_| not_understood("something that is no token"))?;
