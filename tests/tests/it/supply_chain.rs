@@ -3,6 +3,13 @@
 //!
 //! Each case begins with an artifact that the gateway accepts, and changes one thing.
 
+mod cache;
+mod contents;
+mod layouts;
+mod network;
+mod scene;
+mod signatures;
+
 use causeway_tests::artifact::{Artifact, Key, Signature, digest};
 use causeway_tests::mutating::{Mutating, Role};
 use causeway_tests::peers;
