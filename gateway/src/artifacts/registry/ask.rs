@@ -78,7 +78,7 @@ impl Places {
             if let Some(header) = header {
                 request = request.header(AUTHORIZATION, header);
             }
-            let response = request.send().await.map_err(|error| transport(&host, error))?;
+            let response = request.send().await.map_err(|error| led(asked.place, transport(&host, error)))?;
             if !response.status().is_redirection() {
                 return Ok((response, elsewhere));
             }
@@ -140,6 +140,14 @@ impl Places {
         let allowed = Allowed { own, hosts, key, plain: &plain };
         rule(from, to, &allowed).map_err(|(to, cause)| RegistryError::Elsewhere { host: host.to_owned(), to, cause })
     }
+}
+
+/// Where it leads, the registry answers for.
+fn led(by: &Place, mut failure: Failure) -> Failure {
+    if let RegistryError::Elsewhere { host, .. } = &mut failure.error {
+        host.clone_from(&by.host);
+    }
+    failure
 }
 
 /// The registry wants to know who we are, and we are nobody.

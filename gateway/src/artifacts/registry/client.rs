@@ -97,7 +97,15 @@ impl Clients {
         if reach == Reach::Public {
             builder = builder.dns_resolver(PublicOnly);
         }
-        builder.build().map_err(|error| unusable(format!("no client for it: {}", clean(&chain(&error)))))
+        builder.build().map_err(|error| {
+            let remedy = match &self.trust {
+                Trust::System => {
+                    "; install the system's certificate authorities, or name `ca` for it under `registries`"
+                }
+                Trust::File(_) | Trust::Plain => "",
+            };
+            unusable(format!("no client can be made for it: {}{remedy}", clean(&chain(&error))))
+        })
     }
 }
 
@@ -136,5 +144,25 @@ impl Resolve for PublicOnly {
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::transport;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_whole_domain_allows_is_not_connected_to_in_a_private_network() {
+        let timeouts = Timeouts { connect: Duration::from_secs(20), idle: Duration::from_secs(20) };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let clients = Clients::new(Trust::Plain, timeouts);
+        let client = clients.get("localhost", Reach::Public).await.unwrap();
+        let failure = transport("localhost", client.get(url).send().await.unwrap_err());
+        let RegistryError::Elsewhere { to, cause, .. } = failure.error else { panic!("{failure:?}") };
+        assert_eq!(to, "localhost");
+        assert!(cause.starts_with("whose addresses are all of a private network"), "{cause}");
+        assert!(tokio::time::timeout(Duration::ZERO, listener.accept()).await.is_err());
     }
 }

@@ -126,7 +126,11 @@ async fn ask(helper: &str, server: &str, timeout: Duration) -> Result<Credential
     let (program, server) = (format!("docker-credential-{helper}"), server.to_owned());
     let named = program.clone();
     let answer = tokio::task::spawn_blocking(move || run(&program, &server, timeout)).await;
-    answer.unwrap_or_else(|_| Err("ended unexpectedly".to_owned())).map_err(|cause| format!("`{named}` {cause}"))
+    answer.unwrap_or_else(|_| Err("ended unexpectedly".to_owned())).map_err(|cause| {
+        format!(
+            "`{named}` of the Docker configuration {cause}; mend it, or set `docker_config: false` under `registries`"
+        )
+    })
 }
 
 /// Runs a helper to its end, which is no later than `timeout`. Blocks.

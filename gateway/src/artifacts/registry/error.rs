@@ -151,7 +151,8 @@ pub(super) fn transport(host: &str, error: reqwest::Error) -> Failure {
 fn tls_cause(error: &rustls::Error) -> String {
     use rustls::{CertificateError, Error};
     match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // A bad signature: another authority of the same name has signed it.
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "nobody that is trusted has signed its certificate; name its authority's file as `ca` under `registries`"
                 .into()
         }

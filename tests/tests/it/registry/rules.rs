@@ -80,8 +80,8 @@ async fn credentials_are_not_taken_to_a_token_server_that_is_not_listed() {
     let error = registries(&[config.clone()]).resolve(&target).await.unwrap_err();
     assert!(matches!(error, RegistryError::Elsewhere { .. }), "{error}");
     assert!(error.to_string().contains(&format!("add `{}` to its `token_hosts`", thief.host())), "{error}");
-    let push = registries(&[config.clone()]).push(&target, &[], "{}".into(), media::MANIFEST).await;
-    assert!(push.is_err() || registry.seen().iter().all(|request| request.header("authorization").is_none()));
+    let pushed = registries(&[config.clone()]).push(&target, &[], "{}".into(), media::MANIFEST).await;
+    assert!(matches!(pushed, Err(RegistryError::Elsewhere { .. })), "{pushed:?}");
     assert!(thief.seen().is_empty(), "{:?}", thief.seen());
 
     let listed = RegistryConfig { token_hosts: vec![thief.host()], ..config };
