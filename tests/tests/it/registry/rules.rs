@@ -77,10 +77,10 @@ async fn credentials_are_not_taken_to_a_token_server_that_is_not_listed() {
     let ((registry, _, target), thief, folder) = (stocked(), Mutating::plain(), tempfile::tempdir().unwrap());
     registry.mutate(want_token(format!("http://{}/token", thief.host())));
     let config = with_password(&registry, folder.path());
-    let error = registries(&[config.clone()]).resolve(&target).await.unwrap_err();
+    let error = registries(std::slice::from_ref(&config)).resolve(&target).await.unwrap_err();
     assert!(matches!(error, RegistryError::Elsewhere { .. }), "{error}");
     assert!(error.to_string().contains(&format!("add `{}` to its `token_hosts`", thief.host())), "{error}");
-    let pushed = registries(&[config.clone()]).push(&target, &[], "{}".into(), media::MANIFEST).await;
+    let pushed = registries(std::slice::from_ref(&config)).push(&target, &[], "{}".into(), media::MANIFEST).await;
     assert!(matches!(pushed, Err(RegistryError::Elsewhere { .. })), "{pushed:?}");
     assert!(thief.seen().is_empty(), "{:?}", thief.seen());
 
@@ -123,7 +123,7 @@ async fn a_redirect_is_followed_to_a_listed_host_and_without_credentials() {
         want(request, answer);
     });
     let config = with_password(&registry, folder.path());
-    let error = fetch_blob(&registries(&[config.clone()]), &target, &artifact.layer).await.unwrap_err();
+    let error = fetch_blob(&registries(std::slice::from_ref(&config)), &target, &artifact.layer).await.unwrap_err();
     assert!(matches!(error, RegistryError::Elsewhere { .. }), "{error}");
     assert!(error.to_string().contains(&format!("add `{}` to its `redirects`", cdn.host())), "{error}");
     assert!(cdn.seen().is_empty());
