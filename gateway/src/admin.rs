@@ -38,8 +38,8 @@ pub use self::metrics::AdminMetrics;
 pub use self::openapi::document as openapi;
 pub use self::reload::{LastReload, Reloads, What};
 pub use self::views::{
-    BindingView, CanaryBrief, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView, ListenerView, Order,
-    Orders, SessionView, View, Views,
+    BindingView, CanaryBrief, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView, ListenerView, Look,
+    Order, Orders, SessionView, View, Views,
 };
 use crate::clock::Clock;
 use crate::config::Config;

@@ -13,13 +13,16 @@ pub struct Views {
     /// All bindings.
     pub bindings: View<Vec<BindingView>>,
     /// The canary of a binding, by its name.
-    pub canary: Box<dyn Fn(&str) -> Option<CanaryView> + Send + Sync>,
+    pub canary: Look<CanaryView>,
     /// The journal.
     pub journal: View<JournalView>,
 }
 
 /// Takes one picture; it must not block.
 pub type View<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// Takes a picture of what has this name, if there is one; it must not block.
+pub type Look<T> = Box<dyn Fn(&str) -> Option<T> + Send + Sync>;
 
 /// What bindings can be told.
 pub struct Orders {

@@ -136,11 +136,11 @@ impl OwnState {
 /// What an outcome changes; of several changes under one name the last one counts.
 fn changes(outcome: &Outcome) -> BTreeMap<&str, &Value> {
     let Outcome::Effects(effects) = outcome else { return BTreeMap::new() };
-    let change = |effect| match effect {
-        &Effect::SetState { ref name, ref value } => Some((name.as_str(), value)),
+    let changes = effects.iter().filter_map(|effect| match effect {
+        Effect::SetState { name, value } => Some((name.as_str(), value)),
         Effect::Put { .. } | Effect::Publish { .. } => None,
-    };
-    effects.iter().filter_map(change).collect()
+    });
+    changes.collect()
 }
 
 fn size(key: &str, name: &str, pair: &Pair) -> usize {
