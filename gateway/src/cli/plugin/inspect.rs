@@ -75,7 +75,7 @@ impl Inspect {
         let own = &self.reference.clone().resolved(&std::env::current_dir().unwrap_or_default());
         let is_meant = |plugin: &str| plugin.parse::<Reference>().is_ok_and(|other| is_same(&other, own));
         let binding = config.bindings.iter().find(|binding| is_meant(&binding.plugin));
-        let Some(name) = self.binding.as_deref().or(binding.map(|binding| binding.name.as_str())) else {
+        let Some(name) = self.binding.as_deref().or_else(|| binding.map(|binding| binding.name.as_str())) else {
             return Ok(grants::grants(outline, None));
         };
         let policies = Policies::load(config.policies.dir.as_deref()).map_err(Failure::problems)?;
