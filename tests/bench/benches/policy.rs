@@ -1,10 +1,10 @@
 //! What a decision costs: asked of Cedar, and remembered; and how many effects of a plugin are authorised in a second.
 
 use crate::table::{Table, count};
-use causeway::config::BindingConfig;
 use causeway::devices::Device;
 use causeway::dispatch::Permissions as PluginPermissions;
 use causeway::mqtt::permissions::{Answer, Permissions};
+use causeway::plugins::{Origin, Source};
 use causeway::policy::{self, Action, Policies, Principal, Request, Resource};
 use causeway_core::message::Message;
 use std::fmt::Write as _;
@@ -56,8 +56,8 @@ fn effects() {
                     thread. Asked: the policies change before each effect.";
     let mut table = Table::new("Effects authorised", settings, &["answers", "effects/s"]);
     let (_folder, policies) = policies(0);
-    let config = BindingConfig { name: "telemetry".into(), ..BindingConfig::default() };
-    let mut permissions = PluginPermissions::new(&config, "telemetry", policies.clone());
+    let origin = Origin::new(Source::Builtin, "builtin:telemetry");
+    let mut permissions = PluginPermissions::new("telemetry", "telemetry", &origin, policies.clone());
     let mut next = COLLECTIONS.iter().cycle();
     let mut ask = || {
         let collection = next.next().copied().unwrap_or_default();

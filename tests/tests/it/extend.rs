@@ -1,7 +1,7 @@
 //! The pages for plugin authors work as they stand, and the example plugin does what it says in a running gateway.
 
 use crate::setup;
-use causeway_tests::{Publish, wait};
+use causeway_tests::{Publish, peers, wait};
 use serde_json::json;
 use std::fmt::Write;
 use std::fs;
@@ -53,16 +53,15 @@ fn with_cargo(command: &mut Command) -> &mut Command {
     command.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/guests"))
 }
 
-#[tokio::test]
-async fn a_new_user_gets_from_nothing_to_a_plugin_of_their_own_on_live_data() {
+/// Runs a page as a new user would, in an empty folder, and returns what it said.
+async fn follow(page: &str) -> String {
     let (home, programs) = (tempfile::tempdir().unwrap(), programs());
-    let page = fs::read_to_string(root().join("docs/extend/first-plugin.md")).unwrap();
     let log = fs::File::create(home.path().join("said.log")).unwrap();
     let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("setpriv");
     shell
         .args(["--pdeathsig", "TERM", "bash", "-c"])
-        .arg(format!("trap 'kill $(jobs -p) || true' EXIT\n{}", script(&page)));
+        .arg(format!("trap 'kill $(jobs -p) || true' EXIT\n{}", script(page)));
     shell.current_dir(home.path()).env("PATH", path).env("CAUSEWAY", root());
     shell.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let mut shell = with_cargo(&mut shell).spawn().unwrap();
@@ -70,7 +69,26 @@ async fn a_new_user_gets_from_nothing_to_a_plugin_of_their_own_on_live_data() {
     let status = wait::within(AN_HOUR, "the page to its end", ended).await.unwrap();
     let said = fs::read_to_string(home.path().join("said.log")).unwrap();
     assert!(status.success(), "{status}: {said}");
+    said
+}
+
+#[tokio::test]
+async fn a_new_user_gets_from_nothing_to_a_plugin_of_their_own_on_live_data() {
+    let said = follow(&fs::read_to_string(root().join("docs/extend/first-plugin.md")).unwrap()).await;
     for part in ["overheat.wasm: ", "imports log, state", "as recorded: the same", "inputs differ"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_lives_as_the_readme_says_from_its_build_to_a_start_without_its_registry() {
+    let Some(_) = peers::require("docker-registry") else { return };
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("## A plugin's life\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    // The port of the page may be somebody else's here.
+    let said = follow(&section.replace("127.0.0.1:5000", &setup().address(5000).to_string())).await;
+    for part in ["of the key `release`", "rolled back"] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
 }

@@ -113,7 +113,12 @@ impl Stage {
 
     /// A reference as a plugin of a binding.
     pub(super) fn wanted(&self, reference: Reference, trusting: &Trusting) -> Wanted {
-        let signed_as = trusting.signed_as.clone();
+        let configured = || {
+            let bindings = self.config.iter().flat_map(|config| &config.bindings);
+            let mut same = bindings.filter(|binding| binding.plugin.parse::<Reference>().as_ref() == Ok(&reference));
+            same.find_map(|binding| binding.signed_as.clone())
+        };
+        let signed_as = trusting.signed_as.clone().or_else(configured);
         Wanted { reference, signed_as, kind: telemetry::KIND }
     }
 }
