@@ -36,10 +36,10 @@ pub use self::https::{Https, load as load_https};
 pub use self::local::{SocketError, bind as bind_socket};
 pub use self::metrics::AdminMetrics;
 pub use self::openapi::document as openapi;
-pub use self::reload::{LastReload, Reloads, What};
+pub use self::reload::{Configuration, LastReload, Reloads, What};
 pub use self::views::{
     BindingView, CanaryBrief, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView, ListenerView, Look,
-    Order, Orders, SessionView, View, Views,
+    Order, Orders, PluginOrder, SessionView, Swap, Swapped, Swapping, View, Views,
 };
 use crate::clock::Clock;
 use crate::config::Config;

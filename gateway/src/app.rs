@@ -5,10 +5,12 @@
 
 mod health;
 mod recovery;
+mod reload;
 mod start;
 mod views;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,12 +83,13 @@ impl StartError {
 }
 
 impl App {
-    /// Builds all parts and binds all sockets. Must be called inside the runtime.
+    /// Builds all parts and binds all sockets. Must be called inside the runtime. The file is where a reload reads the
+    /// configuration again.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
-        start::start(config).await
+    pub async fn start(config: Config, file: Option<PathBuf>) -> Result<Self, StartError> {
+        start::start(config, file).await
     }
 
     /// The listeners' names and bound addresses.

@@ -7,6 +7,7 @@ mod admin;
 mod artifacts;
 mod bindings;
 mod canary;
+mod changes;
 mod check;
 mod collections;
 mod devices;
@@ -38,9 +39,10 @@ pub use self::admin::{AdminConfig, HttpsConfig, Role, SocketMode, TokenConfig};
 pub use self::artifacts::ArtifactsConfig;
 pub use self::bindings::{
     BatchConfig, BindingConfig, BudgetConfig, CommitConfig, Delivery, LimitsConfig, Overflow, PluginKind,
-    TELEMETRY_FILTERS, TrapsConfig,
+    TELEMETRY_FILTERS, TrapsConfig, TrialConfig,
 };
 pub use self::canary::{CanaryConfig, CanaryMode};
+pub use self::changes::need_restart;
 pub use self::collections::{CollectionConfig, CollectionKind, ColumnConfig, ColumnType, RetentionConfig};
 pub use self::devices::{DevicesConfig, Registration};
 pub use self::gateway::GatewayConfig;

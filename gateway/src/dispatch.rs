@@ -46,6 +46,7 @@ pub use canary::{Canaries, CanaryCounts, CanaryState, CanaryStatus, Difference};
 pub use metrics::DispatchMetrics;
 pub use open::{OpenError, Problem, check};
 pub use permissions::{Denial, Permissions};
+pub use versions::{Chosen, Configured, TookOver};
 
 use worker::Worker;
 
@@ -71,6 +72,8 @@ pub struct Parts {
     pub recordings: Recordings,
     /// Bytes that all plugins together may remember.
     pub max_state: u64,
+    /// How often a plugin that is not to be had is asked for again.
+    pub retry: Duration,
     /// What is counted.
     pub metrics: DispatchMetrics,
 }
@@ -142,6 +145,7 @@ impl Dispatch {
         for binding in &self.bindings {
             self.canaries.apply(&binding.config);
         }
+        tokio::spawn(ask_again(self.bindings.clone(), self.parts.retry, stopping.clone()));
         let outbox = outbox::Sender { parts: self.parts.clone(), publish, wake, stopping: stopping.clone() };
         let outbox = tokio::spawn(outbox.run());
         self.running = Some(Running { draining, stopping, ended, outbox });
@@ -169,6 +173,18 @@ impl Dispatch {
         let closed = tokio::task::spawn_blocking(move || recordings.close());
         if tokio::time::timeout_at(last, closed).await.is_err() {
             tracing::warn!("a recording was not finished");
+        }
+    }
+}
+
+/// Asks again for the plugins that were not to be had, each on a thread of its own, because it may take minutes.
+async fn ask_again(bindings: Vec<Arc<Binding>>, retry: Duration, stopping: CancellationToken) {
+    while tokio::time::timeout(retry, stopping.cancelled()).await.is_err() {
+        for binding in bindings.iter().filter(|binding| binding.waits()).cloned() {
+            let name = format!("prepare-{}", binding.name());
+            if let Err(error) = std::thread::Builder::new().name(name).spawn(move || binding.ask_again()) {
+                tracing::error!(%error, "no thread to prepare a plugin on");
+            }
         }
     }
 }

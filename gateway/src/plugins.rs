@@ -1,13 +1,13 @@
 //! From a reference in the configuration to a compiled component: find the bytes, compile them or take them from the
 //! cache.
 //!
-//! What a plugin may do and when it is called is not decided here; a reference to a registry is not understood yet.
+//! What a plugin may do and when it is called is not decided here, and whose bytes are trusted neither: that is said by
+//! the road that they came on (`artifacts`).
 
 pub mod component_artifact;
-mod kept;
+mod origin;
 
 use std::borrow::Cow;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,26 +20,19 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 
+use crate::artifacts::reference::{Reference, ReferenceError};
+use crate::artifacts::{self, Artifacts, Digest, FetchError, Trusted};
 use crate::config::PluginsConfig;
+use crate::store::versions::Came;
+use component_artifact::NotAComponent;
+
+pub use origin::{Found, Origin, Source, Wanted};
 
 /// The command of this program that compiles a component for a gateway.
 pub const COMPILE: &str = "compile-plugin";
-use kept::Kept;
-
-const BUILTIN: &str = "builtin:";
-const FILE: &str = "file://";
-
-/// Where the components that ran lie in the data directory.
-const COMPONENTS: &str = "plugins/components";
 
 /// Where compiled plugins lie in the data directory.
 const COMPILED: &str = "plugins/compiled";
-
-/// Whether a reference is to a plugin that is part of the program.
-#[must_use]
-pub fn is_builtin(reference: &str) -> bool {
-    reference.starts_with(BUILTIN)
-}
 
 /// Why plugins cannot be run at all.
 #[derive(Debug, Error)]
@@ -50,14 +43,6 @@ pub enum OpenError {
     /// The folder of the compile cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The folder of the components.
-    #[error("{path}: components cannot be kept: {source}", path = .path.display())]
-    Kept {
-        /// The folder.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
 }
 
 /// Why a reference leads to no plugin; the operator mends the reference or the plugin.
@@ -69,13 +54,42 @@ pub enum LoadError {
         /// What was asked for.
         name: String,
     },
-    /// The file cannot be read.
-    #[error("{path}: the plugin cannot be read: {source}", path = .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
+    /// It is no reference.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The file cannot be read, or is not trusted.
+    #[error(transparent)]
+    File(FetchError),
+    /// The artifact cannot be fetched, or is not trusted.
+    #[error(transparent)]
+    Artifact(#[from] FetchError),
+    /// The artifact is something else.
+    #[error("{reference}: {reason}")]
+    NotAComponent {
+        /// Where it was found.
+        reference: String,
+        /// What it is.
+        reason: NotAComponent,
+    },
+    /// It was revoked.
+    #[error("{digest}: {reason}")]
+    Revoked {
+        /// Its digest.
+        digest: String,
+        /// Who says so.
+        reason: String,
+    },
+    /// Nobody is here to fetch it.
+    #[error("{reference}: only a gateway fetches artifacts; `causeway plugin pull` makes a file of it")]
+    NoRoad {
+        /// The reference.
+        reference: String,
+    },
+    /// A component that ran was not kept, or is not what it was.
+    #[error("{digest} was not kept: it is not to be had any more")]
+    Gone {
+        /// Its digest.
+        digest: String,
     },
     /// It is larger than it may be, or takes more to compile than it may have.
     #[error("{error}; `plugins.{key}` says how much")]
@@ -88,6 +102,20 @@ pub enum LoadError {
     /// The bytes are no plugin.
     #[error(transparent)]
     Component(causeway_host::LoadError),
+}
+
+impl LoadError {
+    /// Whether it may be to be had later: its registry may answer, or somebody may sign it.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        matches!(self, Self::Artifact(_))
+    }
+
+    /// Whether nobody who is trusted answers for it.
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        matches!(self, Self::File(FetchError::Refused { .. }) | Self::Revoked { .. } | Self::NotAComponent { .. })
+    }
 }
 
 impl From<causeway_host::LoadError> for LoadError {
@@ -153,7 +181,9 @@ pub struct Plugins {
     engine: Arc<Engine>,
     cache: Option<CompileCache>,
     metrics: PluginsMetrics,
-    kept: Option<Kept>,
+    artifacts: Option<Artifacts>,
+    /// Bytes of the largest component that is loaded.
+    max_component: usize,
 }
 
 impl Plugins {
@@ -161,24 +191,24 @@ impl Plugins {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(data_dir: &Path, engine: EngineConfig, metrics: PluginsMetrics) -> Result<Self, OpenError> {
+    pub fn open(
+        data_dir: &Path,
+        engine: EngineConfig,
+        artifacts: Artifacts,
+        metrics: PluginsMetrics,
+    ) -> Result<Self, OpenError> {
         let cache = CompileCache::open(&data_dir.join(COMPILED))?;
-        let path = data_dir.join(COMPONENTS);
-        let kept = Kept::open(&path).map_err(|source| OpenError::Kept { path, source })?;
-        Ok(Self { cache: Some(cache), kept: Some(kept), metrics, ..Self::without_cache(engine)? })
+        Ok(Self { cache: Some(cache), metrics, ..Self::without_cache(engine, Some(artifacts))? })
     }
 
-    /// Starts the engine; everything is compiled anew and nothing is kept.
+    /// Starts the engine; everything is compiled anew. Without artifacts there are only built-in plugins, and files that
+    /// need nobody's signature.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn without_cache(engine: EngineConfig) -> Result<Self, EngineError> {
-        Ok(Self {
-            engine: Arc::new(Engine::start(engine)?),
-            cache: None,
-            kept: None,
-            metrics: PluginsMetrics::default(),
-        })
+    pub fn without_cache(engine: EngineConfig, artifacts: Option<Artifacts>) -> Result<Self, EngineError> {
+        let (metrics, max_component) = (PluginsMetrics::default(), engine.max_component_bytes);
+        Ok(Self { engine: Arc::new(Engine::start(engine)?), cache: None, metrics, artifacts, max_component })
     }
 
     /// The engine that runs what was loaded.
@@ -187,46 +217,150 @@ impl Plugins {
         &self.engine
     }
 
-    /// Loads `builtin:<name>`, `file://<path>` or a path. Blocks; a plugin that was never compiled takes about 0.1 s for
-    /// each 100 KB.
+    /// Finds and compiles a plugin. Blocks; a plugin that was never compiled takes about 0.1 s for each 100 KB.
     ///
     /// # Errors
     /// [`LoadError`].
-    pub fn load(&self, reference: &str) -> Result<Component, LoadError> {
-        Ok(self.compile(&self.bytes(reference)?)?)
+    pub fn load(&self, wanted: &Wanted) -> Result<(Component, Origin), LoadError> {
+        let Found { bytes, origin } = self.find(wanted)?;
+        Ok((self.compile(&bytes)?, origin))
     }
 
-    /// The bytes that a reference leads to.
+    /// The component that a reference leads to, and where it came from. Blocks.
     ///
     /// # Errors
-    /// [`LoadError::Builtin`] and [`LoadError::File`].
-    pub fn bytes(&self, reference: &str) -> Result<Cow<'static, [u8]>, LoadError> {
-        if let Some(name) = reference.strip_prefix(BUILTIN) {
-            let bytes = causeway_plugins::builtin(name);
-            return bytes.map(Cow::Borrowed).ok_or_else(|| LoadError::Builtin { name: name.to_owned() });
+    /// [`LoadError`], but nothing that is about compiling.
+    pub fn find(&self, wanted: &Wanted) -> Result<Found, LoadError> {
+        let reference: Reference = wanted.reference.parse()?;
+        let written = reference.to_string();
+        let Wanted { signed_as, kind, .. } = wanted.clone();
+        match &reference {
+            Reference::Builtin(name) => {
+                let bytes = causeway_plugins::builtin(name);
+                let bytes = bytes.ok_or_else(|| LoadError::Builtin { name: name.clone() })?;
+                self.not_revoked(&Digest::of(bytes))?;
+                Ok(Found { bytes: Cow::Borrowed(bytes), origin: Origin::new(Source::Builtin, &written) })
+            }
+            Reference::File(path) => {
+                self.check_size(path)?;
+                let file = artifacts::Wanted { reference: reference.clone(), signed_as, kind };
+                let (bytes, signer) = self.read(path, &file)?;
+                self.not_revoked(&Digest::of(&bytes))?;
+                let origin = Origin { signer, ..Origin::new(Source::File, &written) };
+                Ok(Found { bytes: Cow::Owned(bytes), origin })
+            }
+            Reference::Registry(_) | Reference::Layout { .. } => {
+                let road = self.road(&written)?;
+                let image = artifacts::Wanted { reference, signed_as, kind };
+                let trusted = if wanted.newest { road.newest(&image) } else { road.manifest(&image) }?;
+                self.component(road, &trusted, &image)
+            }
         }
-        let path = PathBuf::from(reference.strip_prefix(FILE).unwrap_or(reference));
-        std::fs::read(&path).map(Cow::Owned).map_err(|source| LoadError::File { path, source })
     }
 
-    /// Keeps a component that a binding may have to go back to.
+    /// A component that ran before and was kept, if it may still be run with today's trust. Nobody is asked. Blocks.
+    ///
+    /// # Errors
+    /// It is not there, or is not to be run any more.
+    pub fn again(&self, digest: &str, came: &Came, kind: &'static str) -> Result<Found, LoadError> {
+        let gone = || LoadError::Gone { digest: digest.to_owned() };
+        let parsed: Digest = digest.parse().map_err(|_| gone())?;
+        self.not_revoked(&parsed)?;
+        let origin = Origin::from(came);
+        let manifest = came.manifest.as_ref().and_then(|manifest| manifest.parse::<Digest>().ok());
+        if let (Some(manifest), Ok(reference)) = (manifest, came.reference.parse()) {
+            let road = self.road(&came.reference)?;
+            let image = artifacts::Wanted { reference, signed_as: came.signed_as.clone(), kind };
+            let trusted = road.again(&manifest, &image)?;
+            return self.component(road, &trusted, &image);
+        }
+        if let Some(Reference::Builtin(name)) = came.reference.parse().ok().as_ref()
+            && let Some(bytes) = causeway_plugins::builtin(name).filter(|bytes| Digest::of(bytes) == parsed)
+        {
+            return Ok(Found { bytes: Cow::Borrowed(bytes), origin });
+        }
+        let kept = self.artifacts.as_ref().ok_or_else(gone)?.kept(&parsed);
+        let warn = |error: &artifacts::cache::CacheError| {
+            tracing::warn!(digest, %error, "a component that was kept is not readable");
+        };
+        let bytes = kept.inspect_err(warn).ok().flatten().ok_or_else(gone)?;
+        Ok(Found { bytes: Cow::Owned(bytes), origin })
+    }
+
+    /// The component of an image that may be believed.
+    fn component(&self, road: &Artifacts, trusted: &Trusted, image: &artifacts::Wanted) -> Result<Found, LoadError> {
+        let reference = image.reference.to_string();
+        let layer = component_artifact::component(&trusted.manifest)
+            .map_err(|reason| LoadError::NotAComponent { reference: reference.clone(), reason })?;
+        self.not_revoked(&layer.digest)?;
+        let blob = road.blob(trusted, layer, self.max_component())?;
+        let unreadable = |source| FetchError::Disk { path: road.folder().to_owned(), source };
+        let bytes = blob.bytes().map_err(unreadable)?;
+        let origin = Origin {
+            source: Source::Oci,
+            reference,
+            signed_as: image.signed_as.clone(),
+            manifest: Some(trusted.digest.to_string()),
+            repository: image.signed_as.clone().or_else(|| image.reference.repository_name()),
+            signer: trusted.signed_by.clone(),
+            version: trusted.manifest.version().and_then(|version| version.parse().ok()),
+        };
+        Ok(Found { bytes: Cow::Owned(bytes), origin })
+    }
+
+    /// The bytes of a file and who signed them; without a road, as it lies there.
+    fn read(&self, path: &Path, file: &artifacts::Wanted) -> Result<(Vec<u8>, Option<String>), LoadError> {
+        let unreadable = |source| LoadError::File(FetchError::Disk { path: path.to_owned(), source });
+        match &self.artifacts {
+            Some(road) => {
+                let file = road.file(path, file, self.max_component()).map_err(LoadError::File)?;
+                Ok((file.bytes, file.signed_by))
+            }
+            None => Ok((std::fs::read(path).map_err(unreadable)?, None)),
+        }
+    }
+
+    /// Says of a file that is too large which key is in its way, before it is read.
+    fn check_size(&self, path: &Path) -> Result<(), LoadError> {
+        let most = self.max_component;
+        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        match usize::try_from(bytes) {
+            Ok(bytes) if bytes <= most => Ok(()),
+            bytes => {
+                let error = causeway_host::LoadError::TooLarge { bytes: bytes.unwrap_or(usize::MAX), most };
+                self.count(&error);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn max_component(&self) -> u64 {
+        u64::try_from(self.max_component).unwrap_or(u64::MAX)
+    }
+
+    fn road(&self, reference: &str) -> Result<&Artifacts, LoadError> {
+        self.artifacts.as_ref().ok_or_else(|| LoadError::NoRoad { reference: reference.to_owned() })
+    }
+
+    fn not_revoked(&self, digest: &Digest) -> Result<(), LoadError> {
+        let revoked = self.artifacts.as_ref().and_then(|road| road.not_revoked(digest).err());
+        match revoked {
+            Some(reason) => Err(LoadError::Revoked { digest: digest.to_string(), reason: reason.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps a component that a binding may have to go back to. Blocks.
     pub fn keep(&self, digest: &str, bytes: &[u8]) {
-        if let Some(Err(error)) = self.kept.as_ref().map(|kept| kept.keep(digest, bytes)) {
+        if let Some(Err(error)) = self.artifacts.as_ref().map(|road| road.keep(bytes)) {
             tracing::warn!(digest, %error, "a component is not kept: its binding cannot go back to it");
         }
     }
 
-    /// A component that was kept.
-    #[must_use]
-    pub fn kept(&self, digest: &str) -> Option<Vec<u8>> {
-        let warn = |error: &io::Error| tracing::warn!(digest, %error, "a component that was kept is not readable");
-        self.kept.as_ref()?.get(digest).inspect_err(warn).ok()?
-    }
-
-    /// Keeps no components but these.
+    /// What bindings run or may go back to, components and manifests: anything else goes when there is no room.
     pub fn retain(&self, digests: &[String]) {
-        if let Some(Err(error)) = self.kept.as_ref().map(|kept| kept.retain(digests)) {
-            tracing::warn!(%error, "components that nobody needs are not removed");
+        if let Some(road) = &self.artifacts {
+            road.retain(digests.iter().filter_map(|digest| digest.parse().ok()));
         }
     }
 
@@ -236,10 +370,12 @@ impl Plugins {
     /// They are no component that can be used.
     pub fn compile(&self, bytes: &[u8]) -> Result<Component, causeway_host::LoadError> {
         let warn = |error: &CacheError| tracing::warn!(%error, "the compile cache did not help");
-        Component::load(&self.engine, bytes, self.cache.as_ref(), warn).inspect_err(|error| {
-            if let Some(limit) = error.limit() {
-                self.metrics.refused.get_or_create(&Because { limit: limit.as_str() }).inc();
-            }
-        })
+        Component::load(&self.engine, bytes, self.cache.as_ref(), warn).inspect_err(|error| self.count(error))
+    }
+
+    fn count(&self, error: &causeway_host::LoadError) {
+        if let Some(limit) = error.limit() {
+            self.metrics.refused.get_or_create(&Because { limit: limit.as_str() }).inc();
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod audit;
 mod caches;
+pub mod choices;
 pub mod collections;
 mod connection;
 pub mod cursors;
@@ -20,6 +21,7 @@ pub mod retained;
 pub mod retention;
 pub mod sessions;
 mod slice;
+pub mod snapshots;
 pub mod state;
 pub mod usage;
 mod vacuum;

@@ -72,10 +72,16 @@ impl Setup {
     /// Sets one key, named by its path as in `mqtt.max_inflight`.
     #[must_use]
     pub fn set(mut self, path: &str, value: Value) -> Self {
+        self.change(path, value);
+        self
+    }
+
+    /// Sets one key for the next time that the configuration is written.
+    pub fn change(&mut self, path: &str, value: Value) {
         let pointer = format!("/{}", path.replace('.', "/"));
         if let Some(slot) = self.config.pointer_mut(&pointer) {
             *slot = value;
-            return self;
+            return;
         }
         let mut at = &mut self.config;
         for key in path.split('.') {
@@ -85,7 +91,6 @@ impl Setup {
             };
         }
         *at = value;
-        self
     }
 
     /// Writes a file of policies, in place of one of the same name.

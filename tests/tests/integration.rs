@@ -32,6 +32,7 @@ mod it {
     mod state;
     mod store_damage;
     mod supply_chain;
+    mod swap;
     mod telemetry;
     mod v5;
     mod wills;

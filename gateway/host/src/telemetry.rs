@@ -68,7 +68,9 @@ impl TelemetryPlugin {
         let raw = RawSetup { gateway: &setup.gateway, binding: &setup.binding, config: &setup.config };
         let answer = bounded.call(0, |store| guest.causeway_plugin_config().call_configure(store, raw))?;
         answer.map_err(StartError::Refused)?;
-        Ok(TelemetryInstance { bounded, guest, output_bytes: limits.output_bytes, effects: limits.effects })
+        let state_version = bounded.call(0, |store| guest.causeway_plugin_config().call_state_version(store))?;
+        let Limits { output_bytes, effects, .. } = *limits;
+        Ok(TelemetryInstance { bounded, guest, state_version, output_bytes, effects })
     }
 }
 
@@ -123,11 +125,18 @@ pub struct Batch<'a> {
 pub struct TelemetryInstance {
     bounded: Bounded,
     guest: Telemetry,
+    state_version: u32,
     output_bytes: usize,
     effects: usize,
 }
 
 impl TelemetryInstance {
+    /// How the values that the plugin leaves in its state are to be read.
+    #[must_use]
+    pub const fn state_version(&self) -> u32 {
+        self.state_version
+    }
+
     /// Asks what to do with a batch: one outcome for each input, in order.
     ///
     /// It takes the instance and gives it back only if the call returned, so nobody can call a trapped one again.

@@ -87,6 +87,17 @@ fn a_refused_configuration_says_why() {
 }
 
 #[test]
+fn an_instance_says_how_its_state_is_to_be_read() {
+    let start = |version: &str| {
+        let wat = guest::module(TAKES_ALL).replace("(i32.const 0) ;; state version", version);
+        load(&guest::encode(&wat)).unwrap().start(&setup(), &limits(), imports(&Lines::default()))
+    };
+    assert_eq!(start("(i32.const 0)").unwrap().state_version(), 0);
+    assert_eq!(start("(i32.const 7)").unwrap().state_version(), 7);
+    assert!(matches!(start("(unreachable)").unwrap_err(), StartError::Trap(_)));
+}
+
+#[test]
 fn a_cached_compilation_is_used_and_a_damaged_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let cache = CompileCache::open(&folder.path().join("compiled")).unwrap();

@@ -1,4 +1,4 @@
-//! Rereads certificates and policies, for the API and for SIGHUP, and remembers how that went.
+//! Rereads configuration, certificates and policies, for the API and for SIGHUP, and remembers how that went.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,15 +16,20 @@ pub struct Reloads {
     clock: Clock,
     tls: Vec<(String, Tls)>,
     policies: Policies,
+    configuration: Configuration,
     last: Arc<Mutex<Option<LastReload>>>,
 }
+
+/// Reads the configuration again and takes over what it can; says what is wrong, and what is to be looked at. It may block
+/// for some seconds.
+pub type Configuration = Arc<dyn Fn() -> (Vec<String>, Vec<String>) + Send + Sync>;
 
 /// How a reload went.
 #[derive(Debug, Clone, Serialize)]
 pub struct LastReload {
     /// When, Unix ms.
     pub at_ms: u64,
-    /// What was read: `certificates`, `policies`, or both.
+    /// What was read: `certificates`, `policies`, or these and the configuration.
     pub what: &'static str,
     /// What is wrong with the files; the state before stays in force for those that have a problem.
     pub problems: Vec<String>,
@@ -39,7 +44,7 @@ pub enum What {
     Certificates,
     /// Policies and topic templates.
     Policies,
-    /// Both.
+    /// These and the configuration.
     Everything,
 }
 
@@ -48,15 +53,15 @@ impl What {
         match self {
             Self::Certificates => "certificates",
             Self::Policies => "policies",
-            Self::Everything => "certificates and policies",
+            Self::Everything => "configuration, certificates and policies",
         }
     }
 }
 
 impl Reloads {
     /// Nothing was reloaded yet.
-    pub fn new(clock: Clock, tls: Vec<(String, Tls)>, policies: Policies) -> Self {
-        Self { clock, tls, policies, last: Arc::default() }
+    pub fn new(clock: Clock, tls: Vec<(String, Tls)>, policies: Policies, configuration: Configuration) -> Self {
+        Self { clock, tls, policies, configuration, last: Arc::default() }
     }
 
     /// The last reload.
@@ -90,6 +95,12 @@ impl Reloads {
                 }
                 Err(found) => problems.extend(found.iter().map(ToString::to_string)),
             }
+        }
+        if what == What::Everything {
+            // Last, because what plugins may do is up to policies.
+            let (wrong, odd) = (self.configuration)();
+            problems.extend(wrong);
+            warnings.extend(odd);
         }
         self.remember(what, problems, warnings)
     }

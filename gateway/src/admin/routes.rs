@@ -34,7 +34,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/bindings/{name}/resume",
         action: Operate,
         area: Area::Plugins,
-        summary: "Look a binding's plugin up anew and call it again, also a version that trapped too often.",
+        summary: "Look a binding's plugin up anew and call it again, also a version that trapped or failed too often.",
         query: &[],
         body: None,
         handler: handler!(bindings::resume),
@@ -46,6 +46,18 @@ pub(super) const ROUTES: &[Route] = &[
         handler!(canaries::show),
     ),
     Route {
+        method: Method::Post,
+        path: "/v1/bindings/{name}/plugin",
+        action: Operate,
+        area: Area::Plugins,
+        summary: "Have a binding run another plugin, also at later starts, until the configuration names another one.",
+        query: &[],
+        body: Some(
+            "`reference`: where the plugin comes from; optionally `signed_as`, the repository that its signature must name, and `allow_downgrade`.",
+        ),
+        handler: handler!(bindings::set),
+    },
+    Route {
         query: &[("device", "Only the sessions of this device.")],
         ..look("/v1/sessions", Area::Sessions, "List the sessions.", handler!(status::sessions))
     },
@@ -54,7 +66,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/reload",
         action: Administer,
         area: Area::Gateway,
-        summary: "Read certificates and policies again.",
+        summary: "Read configuration, certificates and policies again.",
         query: &[],
         body: None,
         handler: handler!(policies::reload_everything),

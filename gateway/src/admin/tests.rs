@@ -59,7 +59,7 @@ fn fixture_with(config: &str) -> Fixture {
     let context = Context::new(Parts {
         gateway_id: "edge-1".to_owned(),
         started_ms: clock.now_ms(),
-        reloads: Reloads::new(clock.clone(), Vec::new(), policies.clone()),
+        reloads: Reloads::new(clock.clone(), Vec::new(), policies.clone(), Arc::new(Default::default)),
         config,
         clock,
         policies,
@@ -74,7 +74,7 @@ fn fixture_with(config: &str) -> Fixture {
             canary: Box::new(|_| None),
             journal: Box::new(move || journal.clone()),
         },
-        orders: Orders { replay: Box::new(|_| false), resume: Box::new(|_| false) },
+        orders: Orders { replay: Box::new(|_| false), swap: Box::new(|_, _| None) },
         metrics: AdminMetrics::new(&mut registry),
         tasks: TaskTracker::new(),
     });

@@ -2,6 +2,8 @@
 //!
 //! The parts do not know JSON and this API does not know their insides: the composition root translates.
 
+use std::pin::Pin;
+
 use serde::Serialize;
 
 /// Takes a picture of each part when asked.
@@ -28,12 +30,46 @@ pub type Look<T> = Box<dyn Fn(&str) -> Option<T> + Send + Sync>;
 pub struct Orders {
     /// Dead letters wait for the binding.
     pub replay: Order,
-    /// Its plugin is to be looked up anew and called again.
-    pub resume: Order,
+    /// Another version of its plugin is to run.
+    pub swap: Swap,
 }
 
 /// Tells the binding of a name, without waiting for what comes of it; `false` if there is none.
 pub type Order = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// Tells the binding of a name which version to run; none if there is no such binding. What comes of it can be waited
+/// for; it goes on when nobody does.
+pub type Swap = Box<dyn Fn(&str, PluginOrder) -> Option<Swapping> + Send + Sync>;
+
+/// What comes of telling a binding which version to run.
+pub type Swapping = Pin<Box<dyn Future<Output = Result<Swapped, String>> + Send>>;
+
+/// Which version of its plugin a binding is to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PluginOrder {
+    /// The one that it is to run already, looked up anew.
+    Resume,
+    /// Another, until the configuration names another.
+    Set {
+        /// Where it comes from.
+        reference: String,
+        /// The repository that its signature is to be about, if that is another than the reference's.
+        signed_as: Option<String>,
+        /// Whether it may be older than what ran before.
+        allow_downgrade: bool,
+    },
+}
+
+/// A version that a binding is to run from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swapped {
+    /// Its digest.
+    pub digest: String,
+    /// The binding runs it when it has obeyed so many decisions.
+    pub decision: u64,
+    /// Whether another version ran before.
+    pub changed: bool,
+}
 
 /// A session.
 #[derive(Debug, Clone, Serialize)]
@@ -89,10 +125,18 @@ pub struct BindingView {
     pub name: String,
     /// Its kind.
     pub kind: &'static str,
-    /// Where its plugin came from.
+    /// Where its plugin came from, and its digest.
     pub plugin: String,
+    /// The version that its plugin says it is.
+    pub version: Option<String>,
+    /// The id of the key that signed its plugin.
+    pub signer: Option<String>,
+    /// Whether an operator chose the plugin over that of the configuration.
+    pub chosen: bool,
     /// `running`, or why it is not.
     pub state: String,
+    /// Why the plugin that is asked for does not run, although another version does.
+    pub problem: Option<String>,
     /// `durable` or `live`.
     pub delivery: &'static str,
     /// Bytes of the journal that wait for it.
@@ -105,8 +149,8 @@ pub struct BindingView {
     pub dead_letters: u64,
     /// Calls that were stopped since the start.
     pub traps: u64,
-    /// How often it was resumed since the start.
-    pub resumed: u64,
+    /// How many decisions on the version of its plugin it has obeyed since the start.
+    pub decisions: u64,
     /// The second version that it is compared with, if there is one.
     pub canary: Option<CanaryBrief>,
 }

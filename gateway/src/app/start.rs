@@ -1,5 +1,6 @@
 //! The order in which the parts are built: what can be wrong first, then state, then work, then sockets.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -7,14 +8,17 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 
 use super::recovery::{Recovered, recover};
+use super::reload::Again;
 use super::views::{Listening, alarms, orders, views};
 use super::{App, StartError, Tasks, health};
 use crate::admin::{self, AdminMetrics, Context, Https, Parts, Reloads, What};
+use crate::artifacts::{self, Artifacts, ArtifactsMetrics, Settings};
 use crate::clock::Clock;
 use crate::config::{Config, ListenerConfig};
 use crate::devices::{Devices, DevicesMetrics};
@@ -46,7 +50,7 @@ const UNBOUNDED: Budget = Budget { bytes: u64::MAX, age: Duration::MAX };
 /// The name of a gateway without a server certificate and without a configured id.
 const NAMELESS: &str = "causeway";
 
-pub(super) async fn start(config: Config) -> Result<App, StartError> {
+pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, StartError> {
     let clock = Clock::new(0);
     let (policies, tls) = check(&config, &clock)?;
     let id = gateway_id(&config, &tls);
@@ -62,7 +66,7 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
     let counts = RecordingMetrics::new(&mut registry);
     let recordings = Recordings::new(&config.data_dir, config.recordings.clone(), clock.clone(), counts);
     let mut dispatch = open_bindings(&config, &id, &mut registry, &state, &policies, &clock, &recordings).await?;
-    let State { store, journal, devices } = state;
+    let State { store, journal, devices, artifacts } = state;
     let router = Router::new(router_limits(&config), RouterMetrics::new(&mut registry));
     let retained = restore_retained(&config, &mut registry, recovered.retained, &recovered.newer);
     let limits = session_limits(&config);
@@ -90,7 +94,10 @@ pub(super) async fn start(config: Config) -> Result<App, StartError> {
     };
     journal.allow_trimming();
 
-    let reloads = Reloads::new(clock.clone(), named(&config, &tls), policies.clone());
+    let bindings = dispatch.bindings().to_vec();
+    let again = Again { file, config: Arc::new(config.clone()), bindings, artifacts };
+    let configuration = Arc::new(move || again.run());
+    let reloads = Reloads::new(clock.clone(), named(&config, &tls), policies.clone(), configuration);
     let bound = bind(&config, tls.clone(), &mut registry)?;
     let operators = bind_operators(&config).await?;
     let watching = bind_metrics(&config).await?;
@@ -198,6 +205,7 @@ struct State {
     store: Store,
     journal: Journal,
     devices: Devices,
+    artifacts: Artifacts,
 }
 
 fn open_state(config: &Config, registry: &mut Registry) -> Result<(State, Recovered), StartError> {
@@ -209,7 +217,11 @@ fn open_state(config: &Config, registry: &mut Registry) -> Result<(State, Recove
     let devices = Devices::open(store.clone(), &config.devices, DevicesMetrics::new(registry));
     let devices = devices.map_err(StartError::line)?;
     let recovered = recover(&store, &journal, found.last).map_err(StartError::line)?;
-    Ok((State { store, journal, devices }, recovered))
+    let metrics = ArtifactsMetrics::new(registry);
+    let artifacts =
+        Artifacts::open_counted(&Settings::of(config), Handle::current(), artifacts::Access::Gateway, metrics);
+    let artifacts = artifacts.map_err(StartError::line)?;
+    Ok((State { store, journal, devices, artifacts }, recovered))
 }
 
 /// Prepares the plugin bindings; compiling a plugin takes a while and belongs on a thread of its own.
@@ -231,12 +243,14 @@ async fn open_bindings(
         clock: clock.clone(),
         recordings: recordings.clone(),
         max_state: retention::Bounds::new(&config.storage, &config.journal).state_bytes,
+        retry: config.artifacts.retry,
         metrics: DispatchMetrics::new(registry),
     };
     let (bindings, data_dir) = (config.bindings.clone(), config.data_dir.clone());
     let (engine, metrics) = (plugins::engine(&config.plugins), PluginsMetrics::new(registry));
+    let artifacts = state.artifacts.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let plugins = Plugins::open(&data_dir, engine, metrics).map_err(StartError::line)?;
+        let plugins = Plugins::open(&data_dir, engine, artifacts, metrics).map_err(StartError::line)?;
         Dispatch::open(&bindings, &plugins, parts)
             .map_err(|errors| StartError::Line(errors.into_iter().map(StartError::text).collect::<Vec<_>>().join("\n")))
     });

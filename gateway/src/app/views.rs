@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::admin::{
-    BindingView, CanaryBrief, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView, ListenerView, Order,
-    Orders, SessionView, Views,
+    BindingView, CanaryBrief, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView, ListenerView,
+    Orders, PluginOrder, SessionView, Swapped, Swapping, Views,
 };
-use crate::dispatch::{Binding, BindingStatus, Canaries, CanaryStatus, Difference, Dispatch, State};
+use crate::dispatch::{Binding, BindingStatus, Canaries, CanaryStatus, Chosen, Difference, Dispatch, State, TookOver};
 use crate::journal::{CursorStatus, Journal, JournalState};
 use crate::metrics::Alarms;
 use crate::mqtt::broker::Broker;
@@ -40,7 +42,34 @@ pub(super) fn views(broker: &Arc<Broker>, listeners: Vec<Listening>, dispatch: &
 
 /// What operators can tell bindings.
 pub(super) fn orders(bindings: &[Arc<Binding>]) -> Orders {
-    Orders { replay: order(bindings, Binding::replay), resume: order(bindings, Binding::resume) }
+    let (all, others) = (bindings.to_vec(), bindings.to_vec());
+    let find = |all: &[Arc<Binding>], name: &str| all.iter().find(|binding| binding.name() == name).cloned();
+    let replay = move |name: &str| find(&all, name).map(|binding| binding.replay()).is_some();
+    let swap = move |name: &str, order| Some(swapping(find(&others, name)?, order));
+    Orders { replay: Box::new(replay), swap: Box::new(swap) }
+}
+
+/// Prepares a version on a thread of its own: that may take minutes, and outlives whoever asked.
+fn swapping(binding: Arc<Binding>, order: PluginOrder) -> Swapping {
+    let (done, swapped) = oneshot::channel();
+    let name = format!("prepare-{}", binding.name());
+    let work = move || {
+        let took_over = match order {
+            PluginOrder::Resume => binding.resume(),
+            PluginOrder::Set { reference, signed_as, allow_downgrade } => {
+                binding.set(&Chosen { reference, signed_as, allow_downgrade })
+            }
+        };
+        let swapped =
+            took_over.map(|TookOver { digest, number, changed }| Swapped { digest, decision: number, changed });
+        // Whoever asked may have gone away.
+        let _ = done.send(swapped.map_err(|problem| problem.to_string()));
+    };
+    let started = std::thread::Builder::new().name(name).spawn(work);
+    Box::pin(async move {
+        started.map_err(|error| error.to_string())?;
+        swapped.await.unwrap_or_else(|_| Err("the version was not prepared; the log says why".to_owned()))
+    })
 }
 
 /// The bindings that do not run as they are configured.
@@ -49,17 +78,6 @@ pub(super) fn alarms(bindings: Vec<Arc<Binding>>) -> Alarms {
         let states = bindings.iter().map(|binding| binding.status());
         let alarming = states.filter(|status| status.state != State::Running);
         alarming.map(|status| format!("binding {}: {}", status.name, status.state.word())).collect()
-    })
-}
-
-fn order(bindings: &[Arc<Binding>], tell: impl Fn(&Binding) + Send + Sync + 'static) -> Order {
-    let bindings = bindings.to_vec();
-    Box::new(move |name| match bindings.iter().find(|binding| binding.name() == name) {
-        Some(binding) => {
-            tell(binding);
-            true
-        }
-        None => false,
     })
 }
 
@@ -107,7 +125,11 @@ fn binding_view(status: BindingStatus, canaries: &Canaries) -> BindingView {
         canary: canaries.status(&status.name).as_ref().map(canary_brief),
         name: status.name,
         kind: status.kind,
-        plugin: format!("{} {}", status.plugin, status.digest),
+        plugin: format!("{} {}", status.plugin, status.digest).trim_end().to_owned(),
+        version: status.version,
+        signer: status.signer,
+        chosen: status.chosen,
+        problem: status.problem,
         state: match status.state {
             State::Running => "running".to_owned(),
             State::Parked(reason) => format!("parked: {reason}"),
@@ -120,7 +142,7 @@ fn binding_view(status: BindingStatus, canaries: &Canaries) -> BindingView {
         handled: status.handled,
         dead_letters: status.dead_letters,
         traps: status.traps,
-        resumed: status.resumed,
+        decisions: status.decisions,
     }
 }
 

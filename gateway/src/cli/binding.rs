@@ -19,7 +19,7 @@ pub(super) struct Binding {
 enum Verb {
     /// List the bindings: their plugins, their states and how far behind they are.
     List,
-    /// Look the plugin of a binding up anew and call it again, also a version that trapped too often.
+    /// Look the plugin of a binding up anew and call it again, also a version that trapped or failed too often.
     Resume { name: String },
 }
 
@@ -31,7 +31,13 @@ impl Binding {
                 if output.is_json() {
                     output.json(&bindings);
                 } else {
-                    print(bindings.as_array().map_or(&[], Vec::as_slice), output);
+                    let bindings = bindings.as_array().map_or(&[][..], Vec::as_slice);
+                    print(bindings, output);
+                    for binding in bindings {
+                        if let Some(problem) = binding["problem"].as_str() {
+                            output.line(format_args!("{}: {problem}", text(binding, "name")));
+                        }
+                    }
                 }
             }
             Verb::Resume { name } => {
@@ -39,11 +45,28 @@ impl Binding {
                 if output.is_json() {
                     output.json(&binding);
                 } else {
-                    output.line(format_args!("{name}: {}", text(&binding, "state")));
+                    show_swap(&name, &binding, output);
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// What came of an order to run a version.
+pub(super) fn show_swap(name: &str, binding: &Json, output: &mut Output) {
+    let [state, plugin, outcome] = ["state", "plugin", "outcome"].map(|key| text(binding, key));
+    match outcome.as_str() {
+        "preparing" => {
+            output.line(format_args!("{name}: being prepared; `causeway binding list` shows what comes of it"))
+        }
+        "swapping" => {
+            output.line(format_args!("{name}: being swapped; `causeway binding list` shows what comes of it"))
+        }
+        _ => output.line(format_args!("{name}: {state}, {outcome} {plugin}")),
+    }
+    if let Some(problem) = binding["problem"].as_str() {
+        output.line(format_args!("{name}: {problem}"));
     }
 }
 

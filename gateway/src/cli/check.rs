@@ -1,19 +1,21 @@
 //! `causeway check`: everything an operator can get wrong, found without starting anything.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
 
 use super::output::problem_json;
 use super::{ConfigFile, Failure, Output};
 use crate::admin::load_https;
 use crate::artifacts::trust::Trust;
+use crate::artifacts::{Access, Artifacts, Settings};
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::dispatch;
 use crate::mqtt::tls::Tls;
-use crate::plugins;
+use crate::plugins::{self, Plugins};
 use crate::policy::Policies;
 
 #[derive(Debug, Args)]
@@ -47,6 +49,42 @@ impl Check {
     }
 }
 
+/// Where plugins are tried: with what is in the gateway's cache, and without writing there.
+struct Bench {
+    plugins: Plugins,
+    folder: PathBuf,
+    /// The network is waited for here.
+    _runtime: Runtime,
+}
+
+impl Bench {
+    fn open(config: &Config) -> Result<Self, String> {
+        let folder = std::env::temp_dir().join(format!("causeway-check-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let mut settings = Settings::of(config);
+        let lockfile = folder.join("plugins.lock");
+        // Without a lockfile there is nothing to copy.
+        let _ = std::fs::copy(&settings.artifacts.lockfile, &lockfile);
+        settings.artifacts.lockfile = lockfile;
+        if !settings.artifacts.dir.is_dir() {
+            settings.artifacts.dir = folder.join("artifacts");
+        }
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let artifacts = Artifacts::open(&settings, runtime.handle().clone(), Access::Shared);
+        let artifacts = artifacts.map_err(|error| error.to_string())?;
+        let plugins = Plugins::without_cache(plugins::engine(&config.plugins), Some(artifacts));
+        Ok(Self { plugins: plugins.map_err(|error| error.to_string())?, folder, _runtime: runtime })
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // What is left is in the folder for what is temporary.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
 /// What the files that the configuration names are like.
 #[derive(Default)]
 struct Found {
@@ -73,8 +111,15 @@ impl Found {
     /// Each plugin is compiled, must have been granted what it imports, and is asked about its configuration.
     fn bindings(&mut self, config: &Config, file: &Path, policies: Option<&Policies>) {
         let gateway = config.gateway.id.as_deref().unwrap_or_default();
-        let engine = plugins::engine(&config.plugins);
-        for (binding, problem) in dispatch::check(&config.bindings, engine, gateway, policies) {
+        let bench = match Bench::open(config) {
+            Ok(bench) => bench,
+            Err(message) => {
+                let (key, remedy) = ("plugins".to_owned(), "see what it says; no plugin was tried".to_owned());
+                let (file, value) = (file.to_owned(), String::new());
+                return self.problems.push(Problem { file, line: None, key, value, message, remedy });
+            }
+        };
+        for (binding, problem) in dispatch::check(&config.bindings, &bench.plugins, gateway, policies) {
             let (message, remedy) = problem.told();
             self.problems.push(Problem {
                 file: file.to_owned(),

@@ -50,7 +50,7 @@ impl Demo {
     async fn drive(&self, config: Config, place: &Place, output: &mut Output) -> Result<(), Failure> {
         let mut interrupt = stop_signal(SignalKind::interrupt())?;
         let mut terminate = stop_signal(SignalKind::terminate())?;
-        let app = App::start(config).await?;
+        let app = App::start(config, None).await?;
         let address = app.listeners().first().map(|(_, address)| *address);
         let address = address.ok_or_else(|| Failure::new(Exit::Internal, "no listener"))?;
         introduce(place, address.port(), output);

@@ -12,6 +12,7 @@ mod place;
 mod pull;
 mod push;
 mod replay;
+mod set;
 mod sign;
 mod verify;
 
@@ -70,6 +71,8 @@ enum Verb {
     Export(carry::Export),
     /// Carry plugins in that `export` carried out.
     Import(carry::Import),
+    /// Have a binding of a running gateway run another plugin.
+    Set(set::Set),
 }
 
 impl Plugin {
@@ -89,6 +92,7 @@ impl Plugin {
             Verb::Lock(lock) => lock.run(output),
             Verb::Export(export) => export.run(output),
             Verb::Import(import) => import.run(output),
+            Verb::Set(set) => set.run(output),
         }
     }
 }

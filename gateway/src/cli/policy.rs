@@ -160,9 +160,15 @@ struct Explain {
     /// The kind of the plugin.
     #[arg(long, value_name = "KIND", requires = "plugin", default_value = crate::telemetry::KIND)]
     kind: String,
-    /// Where the plugin comes from: `builtin` or `file`.
+    /// Where the plugin comes from: `builtin`, `file` or `oci`.
     #[arg(long, value_name = "SOURCE", requires = "plugin", default_value = "file")]
     source: PluginSource,
+    /// The repository that the plugin was published in, such as `registry.example.com/plugins/alarm`.
+    #[arg(long, value_name = "REPOSITORY", requires = "plugin")]
+    repository: Option<String>,
+    /// The id of the key that signed the plugin.
+    #[arg(long, value_name = "KEY", requires = "plugin")]
+    signer: Option<String>,
     /// A role of the operator; may be repeated.
     #[arg(long = "role", value_name = "ROLE", requires = "operator")]
     roles: Vec<String>,
@@ -288,8 +294,11 @@ impl Explain {
             }))
         });
         let unverified = || unverified.clone().map(|id| Principal::Unverified { id });
-        let (kind, source) = (&self.kind, self.source);
-        let plugin = || plugin.clone().map(|name| Principal::Plugin { name, kind: kind.clone(), source });
+        let plugin = || {
+            let (kind, source) = (self.kind.clone(), self.source);
+            let (repository, signer) = (self.repository.clone(), self.signer.clone());
+            plugin.clone().map(|name| Principal::Plugin { name, kind, source, repository, signer })
+        };
         let operator = || operator.clone().map(|name| Principal::Operator { name, roles: self.roles.clone() });
         device.or_else(unverified).or_else(plugin).or_else(operator)
     }

@@ -1,4 +1,4 @@
-//! `causeway reload`: certificates and policies are read again, as by SIGHUP, and the outcome is told.
+//! `causeway reload`: configuration, certificates and policies are read again, as by SIGHUP, and the outcome is told.
 
 use clap::Args;
 
@@ -20,7 +20,7 @@ impl Reload {
             output.json(&done);
             return Ok(());
         }
-        output.line("certificates and policies are good and in force");
+        output.line("configuration, certificates and policies are good and in force");
         for warning in items(&done, "warnings") {
             output.line(plain(warning));
         }

@@ -21,7 +21,7 @@ impl Run {
         runtime.block_on(async {
             let mut terminated = signal(SignalKind::terminate()).map_err(unexpected)?;
             let mut interrupted = signal(SignalKind::interrupt()).map_err(unexpected)?;
-            let app = App::start(config).await?;
+            let app = App::start(config, Some(self.config.path())).await?;
             tokio::select! {
                 _ = terminated.recv() => {}
                 _ = interrupted.recv() => {}

@@ -15,7 +15,11 @@ section! {
         /// What kind of plugin it is.
         kind: PluginKind = PluginKind::Telemetry => restart;
         /// Where the plugin comes from: `builtin:telemetry`, `oci://host/repository:tag`, `oci-layout://folder:tag`, or the path of a component file.
-        plugin: String = "builtin:telemetry".to_owned() => restart;
+        plugin: String = "builtin:telemetry".to_owned() => live;
+        /// The repository that the plugin's signature must name when it is found elsewhere, in a mirror, a layout or a file: `host[:port]/repository`.
+        signed_as: Option<String> = None => live;
+        /// Whether the plugin may be older than the highest version of its repository that ever ran here.
+        allow_downgrade: bool = false => live;
         /// The topics it handles: MQTT filters, or templates such as `dt/cvra/{device}/cardata`, whose variables the messages carry.
         filters: Vec<String> = TELEMETRY_FILTERS.map(str::to_owned).to_vec() => restart;
         /// `durable`: QoS 1 and 2 messages are journalled before they are acknowledged, and handled exactly once; `live`: messages are handled as they come, and dropped when there is no room.
@@ -34,6 +38,8 @@ section! {
         commit: CommitConfig = CommitConfig::default() => restart;
         /// When a plugin traps too often.
         traps: TrapsConfig = TrapsConfig::default() => restart;
+        /// When a version that has just taken over gives way to the one before, although it does not trap.
+        trial: TrialConfig = TrialConfig::default() => restart;
         /// How often the plugin is asked again about a message that it calls unavailable; the pauses double from 50 ms up to 5 s.
         retries: u32 = 5 => restart, in 0..=20, hit "causeway_dispatch_dead_letters_total";
         /// Plugins that a message may pass through, one by publishing to the next, before it counts as a loop.
@@ -87,6 +93,18 @@ section! {
         most: usize = 20 => restart, in 1..=10_000, hit "causeway_dispatch_parked";
         /// The time over which they are counted.
         window: Duration = Duration::from_secs(60) => restart, in Duration::from_secs(1)..=Duration::from_secs(86_400);
+    }
+}
+
+section! {
+    /// When a version that has just taken over fails too often: so many of its messages, in so much time. It gives way to the version before.
+    TrialConfig {
+        /// How long it is watched.
+        period: Duration = Duration::from_secs(600) => restart, in Duration::ZERO..=Duration::from_secs(30 * 86_400), hit "causeway_dispatch_state";
+        /// Messages without which nothing is said.
+        inputs: u64 = 100 => restart, in 1..=1_000_000, hit "causeway_dispatch_state";
+        /// Messages of a hundred that may become dead letters; with 100 it is not watched.
+        failures: u16 = 10 => restart, in 0..=100, hit "causeway_dispatch_state";
     }
 }
 

@@ -11,8 +11,9 @@ use causeway_core::template::Vars;
 
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
-use super::orders::Desk;
+use super::open::Problem;
 use super::places::{self, Spread};
+use super::versions::{Chosen, Configured, TookOver, Versions};
 use crate::config::{BindingConfig, Delivery, Overflow};
 use crate::journal::{Cursor, Position};
 
@@ -58,6 +59,8 @@ pub(super) struct Standing {
     /// Why the store does not take or give what it should, right now.
     pub(super) stuck: Option<String>,
     pub(super) digest: String,
+    /// The number of the decision that it obeys.
+    pub(super) number: u64,
 }
 
 impl Standing {
@@ -80,8 +83,18 @@ pub struct BindingStatus {
     pub plugin: String,
     /// The digest of its plugin.
     pub digest: String,
+    /// The version that its plugin says it is.
+    pub version: Option<String>,
+    /// The id of the key that signed its plugin.
+    pub signer: Option<String>,
     /// Whether it works.
     pub state: State,
+    /// Why the plugin that is asked for does not run, although another version does.
+    pub problem: Option<String>,
+    /// Whether an operator chose the plugin over that of the configuration.
+    pub chosen: bool,
+    /// How many times the version was decided on since the start, and all partitions have obeyed.
+    pub decisions: u64,
     /// Whether it reads the journal.
     pub durable: bool,
     /// Bytes of the journal that wait for it.
@@ -98,8 +111,6 @@ pub struct BindingStatus {
     pub calls: u64,
     /// Calls that ended in a trap since the start.
     pub traps: u64,
-    /// How often all of its partitions were resumed since the start.
-    pub resumed: u64,
     /// Messages that became dead letters since the start.
     pub dead_letters: u64,
     /// Messages that found no room in memory since the start.
@@ -139,7 +150,7 @@ pub struct Binding {
     pub(super) metrics: BindingMetrics,
     /// One for each partition.
     pub(super) standings: Mutex<Vec<Standing>>,
-    pub(super) desk: Desk,
+    pub(super) versions: Versions,
 }
 
 impl Binding {
@@ -157,7 +168,7 @@ impl Binding {
 
     /// Has the dead letters that wait for it handled again.
     pub fn replay(&self) {
-        self.desk.replay();
+        self.versions.desk.replay();
     }
 
     /// Whether QoS 1 and 2 messages have to be journalled for it.
@@ -189,13 +200,21 @@ impl Binding {
     pub fn status(&self) -> BindingStatus {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let worst = self.worst();
+        let assigned = self.versions.desk.assigned();
+        let origin = assigned.version.as_ref().map(|version| &version.origin);
+        let told = self.versions.told();
         let lags: Vec<_> = self.cursors.iter().map(Cursor::lag).collect();
         BindingStatus {
             name: self.config.name.clone(),
             kind: self.kind,
-            plugin: self.config.plugin.clone(),
+            plugin: origin.map_or(told.reference, |origin| origin.reference.clone()),
+            version: origin.and_then(|origin| origin.version.as_ref()).map(ToString::to_string),
+            signer: origin.and_then(|origin| origin.signer.clone()),
             state: worst.state(),
             digest: worst.digest,
+            problem: told.problem,
+            chosen: told.chosen,
+            decisions: self.obeyed(),
             durable: self.durable(),
             lag_bytes: lags.iter().map(|lag| lag.bytes).max().unwrap_or(0),
             lag: lags.iter().map(|lag| lag.age).max().unwrap_or_default(),
@@ -204,7 +223,6 @@ impl Binding {
             handled: load(&self.counts.handled),
             calls: load(&self.counts.calls),
             traps: load(&self.counts.traps),
-            resumed: self.desk.obeyed.load(Ordering::Acquire) / u64::from(self.config.partitions.max(1)),
             dead_letters: load(&self.counts.dead_letters),
             dropped: load(&self.counts.dropped),
         }
@@ -214,10 +232,21 @@ impl Binding {
         u64::try_from(self.config.max_skew.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Notes how a partition is.
-    pub(super) fn set_state(&self, partition: usize, state: State, digest: &str) {
+    /// The number of the last decision on its version that every partition obeys.
+    fn obeyed(&self) -> u64 {
+        self.standings().iter().map(|standing| standing.number).min().unwrap_or_default()
+    }
+
+    /// What each partition runs.
+    #[cfg(test)]
+    pub(super) fn digests(&self) -> Vec<String> {
+        self.standings().iter().map(|standing| standing.digest.clone()).collect()
+    }
+
+    /// Notes how a partition is, since which decision.
+    pub(super) fn set_state(&self, partition: usize, state: State, digest: &str, number: u64) {
         if let Some(standing) = self.standings().get_mut(partition) {
-            *standing = Standing { state, stuck: standing.stuck.take(), digest: digest.to_owned() };
+            *standing = Standing { state, stuck: standing.stuck.take(), digest: digest.to_owned(), number };
         }
         self.metrics.state(self.worst().state().word());
     }
@@ -239,9 +268,40 @@ impl Binding {
         self.standings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has its plugin looked up anew, and called again if it was parked.
-    pub fn resume(&self) {
-        self.desk.resume();
+    /// Looks its plugin up anew, and has it called again if it was parked. Blocks, as do all that ask for a version: for
+    /// a thread of its own.
+    ///
+    /// # Errors
+    /// Why the plugin does not run; what runs goes on.
+    pub fn resume(&self) -> Result<TookOver, Problem> {
+        self.versions.resume()
+    }
+
+    /// Runs another plugin, also at later starts, until the configuration names another one. Blocks.
+    ///
+    /// # Errors
+    /// Why it does not run; nothing has changed.
+    pub fn set(&self, chosen: &Chosen) -> Result<TookOver, Problem> {
+        self.versions.set(chosen)
+    }
+
+    /// Takes over what the configuration says now, and looks the plugin up anew. Blocks.
+    ///
+    /// # Errors
+    /// Why it does not run; what runs goes on.
+    pub fn reconfigure(&self, configured: Configured) -> Result<TookOver, Problem> {
+        self.versions.review();
+        self.versions.refresh(Some(configured))
+    }
+
+    /// Whether its plugin is not to be had, and asked for again.
+    pub(super) fn waits(&self) -> bool {
+        self.versions.told().waits
+    }
+
+    /// Looks its plugin up anew. Blocks.
+    pub(super) fn ask_again(&self) {
+        self.versions.ask_again();
     }
 
     /// The unit of order and of state that a message belongs to.

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use causeway_host::{Effect, Failure, Outcome};
+use causeway_host::{Effect, Failure, Outcome, StartError};
 
 use super::binding::{Counts, Shared};
 use super::commit::Pending;
@@ -73,7 +73,8 @@ type Answer = Result<Vec<Outcome>, GuestError>;
 pub(super) struct Caller {
     pub(super) binding: Shared,
     pub(super) partition: usize,
-    pub(super) guest: Guest,
+    /// None while the binding is parked.
+    pub(super) guest: Option<Guest>,
     pub(super) reads: Reads,
     pub(super) world: World,
     pub(super) health: Health,
@@ -129,6 +130,9 @@ impl Caller {
     }
 
     fn route(&mut self, inputs: &[Input], context: &mut Context<'_>) -> (Answer, Option<rusqlite::Error>) {
+        let Some(guest) = &mut self.guest else {
+            return (Err(GuestError::Start(StartError::Refused("the binding is parked".to_owned()))), None);
+        };
         let topics = &self.binding.topics;
         let asked = inputs.iter().map(|Input { message, key, .. }| {
             let variables = topics.variables(&message.topic);
@@ -136,7 +140,7 @@ impl Caller {
         });
         let asked: Vec<_> = asked.collect();
         self.reads.begin(inputs, std::mem::take(context.pending));
-        let answer = self.guest.route(&asked, &self.world);
+        let answer = guest.route(&asked, &self.world);
         let outcomes = answer.as_ref().map_or(&[][..], Vec::as_slice);
         let (pending, failed) = self.reads.end(inputs, outcomes);
         *context.pending = pending;

@@ -19,6 +19,7 @@ use super::permissions::{Denial, Permissions};
 use super::reads::{Reads, Sizes};
 use crate::clock::Clock;
 use crate::config::BindingConfig;
+use crate::plugins::Origin;
 use crate::policy::{Action, Resource};
 use crate::store::collections::{Collection, Row, Source};
 
@@ -57,7 +58,7 @@ impl Gate {
         let BindingConfig { name, max_hops, limits, .. } = &binding.config;
         Self {
             binding: name.clone(),
-            permissions: Permissions::new(&binding.config, binding.kind, parts.policies.clone()),
+            permissions: Permissions::new(name, binding.kind, &Origin::default(), parts.policies.clone()),
             collections,
             clock: parts.clock.clone(),
             max_hops: *max_hops,
@@ -65,6 +66,11 @@ impl Gate {
             max_state_of_all: parts.max_state,
             reads,
         }
+    }
+
+    /// A version that came from there is asked from now on.
+    pub(super) fn take_over(&mut self, binding: &Binding, origin: &Origin) {
+        self.permissions.take_over(&self.binding, binding.kind, origin);
     }
 
     /// The effects of one input, or why none of them is allowed.

@@ -49,6 +49,11 @@ impl Taken {
         Self { inputs, ..Self::default() }
     }
 
+    /// What was taken in before and not handled; after it everything up to `passed` is.
+    pub(super) fn held(inputs: Vec<Input>, passed: Option<Position>) -> Self {
+        Self { inputs, passed, ..Self::default() }
+    }
+
     /// The journal holds more than is read at once.
     pub(super) fn lagging(&self) -> bool {
         self.full

@@ -1,29 +1,30 @@
 //! Everything about bindings that can be wrong is found here, before the first socket: plugins are loaded and try their
 //! configuration, and each durable binding's place in the journal is on disk.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use causeway_core::selector::SelectorError;
-use causeway_host::{Component, Digest, EngineConfig, Limits, Setup};
+use causeway_host::{Component, Digest, Limits, Setup};
 use rusqlite::Transaction;
 use thiserror::Error;
 
-use super::binding::{Binding, Counts, Shared, Standing, State, Topics};
+use super::binding::{Binding, Counts, Shared, Standing, Topics};
 use super::canary::{Canaries, Cast};
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
 use super::orders::Desk;
 use super::permissions::{Denial, Permissions};
 use super::places::{self, Spread};
-use super::versions::{Build, Chosen, Versions};
+use super::versions::{Build, Configured, Deciding, Rehearse, Versions};
 use super::worker::Worker;
 use super::{Dispatch, Parts};
 use crate::config::{self, BindingConfig, Delivery, PluginKind};
 use crate::journal::{Budget, Cursor, Overflow, Position};
-use crate::plugins::{self, Plugins};
+use crate::plugins::{self, Origin, Plugins, Wanted};
 use crate::policy::Policies;
-use crate::recording::{Header, Rehearsal, Role};
-use crate::store::WriteError;
+use crate::recording::{Header, Rehearsal, Role, TrialError};
+use crate::store::{WriteError, choices};
 use crate::telemetry::{self, Guest, GuestError};
 
 /// What is wrong with one binding; the operator mends it.
@@ -32,9 +33,6 @@ pub enum Problem {
     /// One of its filters selects no topics.
     #[error(transparent)]
     Topics(#[from] SelectorError),
-    /// No plugin runs on this machine.
-    #[error("{0}")]
-    Engine(String),
     /// Its plugin is not to be had.
     #[error(transparent)]
     Plugin(#[from] plugins::LoadError),
@@ -47,8 +45,39 @@ pub enum Problem {
     /// Its plugin does not start with this configuration.
     #[error(transparent)]
     Start(#[from] causeway_host::StartError),
-    /// Its place in the journal cannot be stored.
-    #[error("its place in the journal cannot be stored: {0}")]
+    /// Its plugin did not do before.
+    #[error("{digest} is not run again: {reason}; `causeway binding resume {binding}` forgives it")]
+    Bad {
+        /// The binding.
+        binding: String,
+        /// The digest of its plugin.
+        digest: String,
+        /// What it did.
+        reason: String,
+    },
+    /// Its plugin is older than what ran before.
+    #[error(
+        "version {version} of {repository} is older than {highest}, which ran here: set `allow_downgrade`, or give `--allow-downgrade`"
+    )]
+    Downgrade {
+        /// The plugin's repository.
+        repository: String,
+        /// Its version.
+        version: String,
+        /// The highest version that ran.
+        highest: String,
+    },
+    /// Its plugin does not bear what was recorded of the one before.
+    #[error("tried on what was recorded: {0}")]
+    Rehearsal(#[source] TrialError),
+    /// Nobody knows where its path begins.
+    #[error("`{0}` does not say where it begins: write the whole path")]
+    Relative(String),
+    /// Something else was asked for meanwhile.
+    #[error("another version was asked for meanwhile")]
+    Overtaken,
+    /// Its place in the journal cannot be stored, or which version it runs.
+    #[error("what it runs and where it is in the journal cannot be stored: {0}")]
     Store(#[source] WriteError<rusqlite::Error>),
 }
 
@@ -63,6 +92,23 @@ pub struct OpenError {
 }
 
 impl Problem {
+    /// Whether the plugin may be to be had later without anybody's doing.
+    pub(super) const fn waits(&self) -> bool {
+        matches!(self, Self::Plugin(error) if error.waits())
+    }
+
+    /// Whether the binding is parked for it, and the gateway runs.
+    pub(super) const fn parks(&self) -> bool {
+        let refused = matches!(self, Self::Plugin(error) if error.is_refused());
+        self.waits() || refused || matches!(self, Self::Bad { .. } | Self::Downgrade { .. })
+    }
+
+    /// Whether nothing is wrong with what was asked for: the plugin did not do before, or is not to be had now.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.waits() || matches!(self, Self::Bad { .. })
+    }
+
     /// What is wrong, and what the operator can do about it.
     #[must_use]
     pub fn told(&self) -> (String, String) {
@@ -100,7 +146,7 @@ impl Dispatch {
 
 /// Removes the components that no binding goes back to; those that run from now on are kept anew.
 fn forget_components(plugins: &Plugins, parts: &Parts) {
-    match parts.store.read_blocking(crate::store::versions::all_good) {
+    match parts.store.read_blocking(crate::store::versions::needed) {
         Ok(digests) => plugins.retain(&digests),
         Err(error) => tracing::warn!(%error, "which components are needed cannot be read; all are kept"),
     }
@@ -111,18 +157,11 @@ fn forget_components(plugins: &Plugins, parts: &Parts) {
 /// Without policies, because they have problems of their own, the grants are not checked.
 pub fn check<'b>(
     bindings: &'b [BindingConfig],
-    engine: EngineConfig,
+    plugins: &Plugins,
     gateway: &str,
     policies: Option<&Policies>,
 ) -> Vec<(&'b BindingConfig, Problem)> {
-    if bindings.is_empty() {
-        return Vec::new();
-    }
-    let plugins = Plugins::without_cache(engine);
-    let try_one = |config: &BindingConfig| match &plugins {
-        Ok(plugins) => guest(config, plugins, gateway, log(config, None), policies).map(drop),
-        Err(error) => Err(Problem::Engine(error.to_string())),
-    };
+    let try_one = |config: &BindingConfig| guest(config, plugins, gateway, log(config, None), policies).map(drop);
     bindings.iter().filter_map(|config| try_one(config).err().map(|problem| (config, problem))).collect()
 }
 
@@ -134,10 +173,9 @@ fn guest(
     log: telemetry::Log,
     policies: Option<&Policies>,
 ) -> Result<Guest, Problem> {
-    let component = plugins.load(&config.plugin)?;
-    let mut guest = build(config, plugins, &component, gateway, log, policies)?;
-    guest.start()?;
-    Ok(guest)
+    let (component, origin) =
+        plugins.load(&Wanted::locked(kind(config), &config.plugin, config.signed_as.as_deref()))?;
+    build(config, plugins, (&component, &origin), gateway, log, policies)
 }
 
 /// Makes the versions of canaries: they may import what their bindings' plugins may, and have to take the same
@@ -145,11 +183,11 @@ fn guest(
 fn cast(plugins: &Plugins, parts: &Parts) -> Cast {
     let (plugins, policies, gateway) = (plugins.clone(), parts.policies.clone(), parts.gateway.clone());
     Arc::new(move |binding, canary| {
-        let component = plugins.load(&canary.plugin)?;
-        let config = BindingConfig { plugin: canary.plugin.clone(), ..binding.clone() };
-        let mut permissions = Permissions::new(&config, kind(&config), policies.clone());
+        let wanted = Wanted::locked(kind(binding), &canary.plugin, canary.signed_as.as_deref());
+        let (component, origin) = plugins.load(&wanted)?;
+        let mut permissions = Permissions::new(&binding.name, kind(binding), &origin, policies.clone());
         permissions.imports(component.imports()).map_err(Problem::Grant)?;
-        let mut rehearsal = Rehearsal::new(plugins.engine(), &component, role(&config, &gateway))?;
+        let mut rehearsal = Rehearsal::new(plugins.engine(), &component, role(binding, &gateway))?;
         rehearsal.start()?;
         Ok(rehearsal)
     })
@@ -161,52 +199,58 @@ fn role(config: &BindingConfig, gateway: &str) -> Role {
     Role { setup, limits, batch_inputs: config.batch.messages, batch_bytes: config.batch.bytes.in_memory() }
 }
 
-/// A component as the binding's plugin, if it may be that.
+/// A component as the binding's plugin with a first instance, if it may be that and takes its configuration.
 fn build(
     config: &BindingConfig,
     plugins: &Plugins,
-    component: &Component,
+    (component, origin): (&Component, &Origin),
     gateway: &str,
     log: telemetry::Log,
     policies: Option<&Policies>,
 ) -> Result<Guest, Problem> {
-    let guest = Guest::new(plugins.engine(), component, setup(config, gateway), limits(config), log)?;
+    let mut guest = Guest::new(plugins.engine(), component, setup(config, gateway), limits(config), log)?;
     if let Some(policies) = policies {
-        let mut permissions = Permissions::new(config, kind(config), policies.clone());
+        let mut permissions = Permissions::new(&config.name, kind(config), origin, policies.clone());
         permissions.imports(component.imports()).map_err(Problem::Grant)?;
     }
+    guest.start()?;
     Ok(guest)
 }
 
 /// The versions of the binding's plugin, each made like the others.
 fn versions(config: &BindingConfig, plugins: &Plugins, parts: &Parts, metrics: &BindingMetrics) -> Versions {
-    let (name, reference) = (config.name.clone(), config.plugin.clone());
-    let (store, clock) = (parts.store.clone(), parts.clock.clone());
+    let (binding, kind) = (config.name.clone(), kind(config));
+    let (store, clock, trial) = (parts.store.clone(), parts.clock.clone(), config.trial.clone());
+    let choice = store.read_blocking(|store| choices::get(store, &binding)).unwrap_or_else(|error| {
+        tracing::error!(binding, %error, "which plugin an operator chose cannot be read");
+        None
+    });
+    let deciding = Mutex::new(Deciding::new(Configured::from(config), choice));
+    let role = role(config, &parts.gateway);
+    let (recordings, engine) = (parts.recordings.clone(), Arc::clone(plugins.engine()));
+    let rehearse: Rehearse = Arc::new(move |component| recordings.trial(&engine, component, role.clone()).map(drop));
     let (config, engine, log) = (config.clone(), plugins.clone(), log(config, Some(metrics)));
     let parts = parts.clone();
-    let build: Build = Arc::new(move |component, start| {
-        let mut guest = build(&config, &engine, component, &parts.gateway, log.clone(), Some(&parts.policies))?;
-        if start {
-            guest.start()?;
-        }
-        guest.record(parts.recordings.tap(header(&config, &parts.gateway, guest.digest())));
+    let build: Build = Arc::new(move |component, origin| {
+        let (gateway, policies) = (&parts.gateway, Some(&parts.policies));
+        let mut guest = build(&config, &engine, (component, origin), gateway, log.clone(), policies)?;
+        guest.record(parts.recordings.tap(header(&config, &parts.gateway, origin, guest.digest())));
         Ok(guest)
     });
-    Versions { binding: name, reference, plugins: plugins.clone(), store, clock, build }
+    let (plugins, desk, told, retrying) = (plugins.clone(), Desk::default(), Mutex::default(), AtomicBool::new(false));
+    Versions { binding, kind, plugins, store, clock, build, rehearse, trial, desk, deciding, told, retrying }
 }
 
 fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Shared, Vec<Worker>), Problem> {
     let topics = Topics::new(config)?;
     let metrics = parts.metrics.of(&config.name);
     let versions = versions(config, plugins, parts, &metrics);
-    let Chosen { guest, state } = versions.choose()?;
-    if let State::Parked(reason) = &state {
-        tracing::error!(binding = config.name, reason, "a binding is parked: its plugin is not called");
-    }
-    tracing::info!(binding = config.name, plugin = config.plugin, digest = %guest.digest(), "plugin loaded");
+    versions.choose()?;
+    let assigned = versions.desk.assigned();
     let (cursors, before) = install(config, parts, &topics)?;
-    let inboxes = (0..config.partitions.max(1)).map(|_| Inbox::new(config.queue_messages)).collect();
-    let standing = Standing { state: state.clone(), stuck: None, digest: guest.digest().to_string() };
+    let partitions = usize::from(config.partitions.max(1));
+    let inboxes = (0..partitions).map(|_| Inbox::new(config.queue_messages)).collect();
+    let standing = Standing { state: assigned.state.clone(), digest: assigned.digest.clone(), ..Standing::default() };
     let binding = Arc::new(Binding {
         config: config.clone(),
         kind: kind(config),
@@ -216,15 +260,12 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
         inboxes,
         counts: Counts::default(),
         metrics,
-        standings: Mutex::new(vec![standing; usize::from(config.partitions.max(1))]),
-        desk: Desk::default(),
+        standings: Mutex::new(vec![standing; partitions]),
+        versions,
     });
     let collections = parts.store.declared();
-    let worker = |partition: usize| {
-        let (versions, state) = (versions.clone(), state.clone());
-        Worker::new(Arc::clone(&binding), partition, &guest, (versions, state), Arc::clone(&collections), parts.clone())
-    };
-    let workers = (0..usize::from(config.partitions.max(1))).map(worker).collect();
+    let worker = |partition| Worker::new(Arc::clone(&binding), partition, Arc::clone(&collections), parts.clone());
+    let workers = (0..partitions).map(worker).collect();
     Ok((binding, workers))
 }
 
@@ -243,9 +284,9 @@ fn log(config: &BindingConfig, metrics: Option<&BindingMetrics>) -> telemetry::L
 }
 
 /// How a recording of the binding begins.
-fn header(config: &BindingConfig, gateway: &str, digest: Digest) -> Header {
+fn header(config: &BindingConfig, gateway: &str, origin: &Origin, digest: Digest) -> Header {
     let Setup { gateway, binding, config: text } = setup(config, gateway);
-    let (kind, plugin, digest) = (kind(config).to_owned(), config.plugin.clone(), digest.to_string());
+    let (kind, plugin, digest) = (kind(config).to_owned(), origin.reference.clone(), digest.to_string());
     Header { binding, kind, plugin, digest, gateway, config: text, started_ms: 0 }
 }
 

@@ -1,39 +1,43 @@
-//! What operators order from a running binding; each of its partitions hears of it and acts on its own thread.
+//! What a running binding is told: which version of its plugin to run, and that letters wait. Each of its partitions hears
+//! of it and acts on its own thread, between two batches.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// How often each order was given.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+use super::versions::Assigned;
+
+/// What a partition is to do.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Orders {
-    /// Look for letters that are to be handled again.
+    /// How often letters were to be handled again.
     pub(super) replays: u64,
-    /// Choose the version of the plugin anew, and call it again.
-    pub(super) resumes: u64,
+    /// The version to run.
+    pub(super) assigned: Arc<Assigned>,
 }
 
 /// The orders of one binding.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
-    /// How often a partition has obeyed an order to resume.
-    pub(super) obeyed: AtomicU64,
-    orders: watch::Sender<Orders>,
-}
+pub(super) struct Desk(watch::Sender<Orders>);
 
 impl Desk {
     /// Tells every partition that letters wait for the binding.
     pub(super) fn replay(&self) {
-        self.orders.send_modify(|orders| orders.replays += 1);
+        self.0.send_modify(|orders| orders.replays += 1);
     }
 
-    /// Tells every partition to choose the version of the plugin anew and to call it.
-    pub(super) fn resume(&self) {
-        self.orders.send_modify(|orders| orders.resumes += 1);
+    /// Tells every partition which version to run.
+    pub(super) fn assign(&self, assigned: Arc<Assigned>) {
+        self.0.send_modify(|orders| orders.assigned = assigned);
+    }
+
+    /// The version that every partition is to run.
+    pub(super) fn assigned(&self) -> Arc<Assigned> {
+        Arc::clone(&self.0.borrow().assigned)
     }
 
     /// What a partition listens to.
     pub(super) fn listen(&self) -> watch::Receiver<Orders> {
-        self.orders.subscribe()
+        self.0.subscribe()
     }
 }

@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::BindingConfig;
-use crate::plugins;
+use crate::plugins::{Origin, Source};
 use crate::policy::{Action, PluginSource, Policies, Principal, Request, Resource};
 
 /// Answers that are kept of one action; beyond them all are asked for anew.
@@ -40,11 +39,16 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    /// The permissions of a binding's plugin of this kind.
-    pub fn new(config: &BindingConfig, kind: &str, policies: Policies) -> Self {
-        let source = if plugins::is_builtin(&config.plugin) { PluginSource::Builtin } else { PluginSource::File };
-        let principal = Principal::Plugin { name: config.name.clone(), kind: kind.to_owned(), source };
+    /// The permissions of a binding's plugin of this kind that came from there.
+    pub fn new(binding: &str, kind: &str, origin: &Origin, policies: Policies) -> Self {
+        let principal = principal(binding, kind, origin);
         Self { principal, generation: policies.generation(), policies, kept: HashMap::new() }
+    }
+
+    /// Another version is asked from now on: what was said of the one before says nothing of it.
+    pub(super) fn take_over(&mut self, binding: &str, kind: &str, origin: &Origin) {
+        self.principal = principal(binding, kind, origin);
+        self.kept.clear();
     }
 
     /// Whether the plugin may import what its component imports; all that it may not is named.
@@ -101,6 +105,16 @@ impl Permissions {
     }
 }
 
+fn principal(binding: &str, kind: &str, origin: &Origin) -> Principal {
+    let source = match origin.source {
+        Source::Builtin => PluginSource::Builtin,
+        Source::File => PluginSource::File,
+        Source::Oci => PluginSource::Oci,
+    };
+    let Origin { repository, signer, .. } = origin.clone();
+    Principal::Plugin { name: binding.to_owned(), kind: kind.to_owned(), source, repository, signer }
+}
+
 /// The name in policies of an import such as `causeway:plugin/log@0.1.0`; none for types, which reach nothing.
 pub(super) fn interface(import: &str) -> Option<&str> {
     let name = import.strip_prefix("causeway:plugin/")?.split('@').next()?;
@@ -113,8 +127,8 @@ mod tests {
 
     use super::*;
 
-    fn config() -> BindingConfig {
-        BindingConfig { name: "alarm".to_owned(), plugin: "alarm.wasm".to_owned(), ..BindingConfig::default() }
+    fn permissions(policies: &Policies) -> Permissions {
+        Permissions::new("alarm", "telemetry", &Origin::new(Source::File, "alarm.wasm"), policies.clone())
     }
 
     #[test]
@@ -122,7 +136,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         crate::policy::export(directory.path()).unwrap();
         let policies = Policies::load(Some(directory.path())).unwrap();
-        let mut permissions = Permissions::new(&config(), "telemetry", policies.clone());
+        let mut permissions = permissions(&policies);
         let mut ask = || permissions.ask(Action::Write, Resource::Collection("alarms"));
         let denial = ask().unwrap_err();
         assert!(denial.text.contains("plugin alarm of kind telemetry may not write alarms: no policy permits it"));
@@ -150,7 +164,7 @@ mod tests {
         );
         fs::write(directory.path().join("plugins.cedar"), narrow).unwrap();
         let policies = Policies::load(Some(directory.path())).unwrap();
-        let mut permissions = Permissions::new(&config(), "telemetry", policies);
+        let mut permissions = permissions(&policies);
         let imports =
             |names: &[&str]| names.iter().map(|name| format!("causeway:plugin/{name}@0.1.0-draft")).collect::<Vec<_>>();
         assert!(permissions.imports(&imports(&["types", "log"])).is_ok());

@@ -17,6 +17,7 @@ use super::commit::Pending;
 use super::effects::Collections;
 use super::intake::Input;
 use super::permissions::Permissions;
+use crate::plugins::Origin;
 use crate::policy::{Action, Policies, Resource};
 use crate::store::{Reader, Store, collections, state, usage};
 use crate::telemetry::Answers;
@@ -54,7 +55,7 @@ impl Reads {
         let config = &binding.config;
         Self(Arc::new(Mutex::new(Moment {
             binding: config.name.clone(),
-            permissions: Permissions::new(config, binding.kind, policies),
+            permissions: Permissions::new(&config.name, binding.kind, &Origin::default(), policies),
             collections,
             max_skew_ms: binding.max_skew_ms(),
             store,
@@ -66,6 +67,13 @@ impl Reads {
             sizes: HashMap::new(),
             all_state: 0,
         })))
+    }
+
+    /// A version that came from there asks from now on.
+    pub(super) fn take_over(&self, binding: &Binding, origin: &Origin) {
+        let mut moment = self.lock();
+        let name = moment.binding.clone();
+        moment.permissions.take_over(&name, binding.kind, origin);
     }
 
     /// What answers the imports of the partition's instances.

@@ -3,6 +3,7 @@
 mod canaries;
 mod letters;
 mod reads;
+mod swap;
 mod versions;
 
 use std::path::PathBuf;
@@ -15,9 +16,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
+use crate::artifacts::{Access, Artifacts, Settings};
 use crate::config::{
-    BindingConfig, BudgetConfig, Delivery, DevicesConfig, JournalConfig, LimitsConfig, Overflow, RecordingsConfig,
-    Size, StorageConfig,
+    ArtifactsConfig, BindingConfig, BudgetConfig, Delivery, DevicesConfig, JournalConfig, LimitsConfig, Overflow,
+    RecordingsConfig, Size, StorageConfig, TrustConfig,
 };
 use crate::devices::{Change, DevicesMetrics};
 use crate::guest;
@@ -69,6 +71,7 @@ impl Ground {
             clock,
             recordings,
             max_state: 1 << 20,
+            retry: Duration::from_millis(50),
             metrics,
         };
         Self { home, parts, published: Arc::default() }
@@ -86,7 +89,8 @@ impl Ground {
 
     async fn try_start(&self, bindings: Vec<BindingConfig>) -> Result<Dispatch, Vec<OpenError>> {
         let (home, parts) = (self.home.path().to_owned(), self.parts.clone());
-        let plugins = move || Plugins::open(&home, EngineConfig::default(), PluginsMetrics::default()).unwrap();
+        let road = self.road();
+        let plugins = move || Plugins::open(&home, EngineConfig::default(), road, PluginsMetrics::default()).unwrap();
         let open = move || Dispatch::open(&bindings, &plugins(), parts);
         let mut dispatch = tokio::task::spawn_blocking(open).await.unwrap()?;
         let published = Arc::clone(&self.published);
@@ -96,6 +100,19 @@ impl Ground {
         };
         dispatch.start(Arc::new(publish)).unwrap();
         Ok(dispatch)
+    }
+
+    /// From references to bytes, with nobody to ask.
+    fn road(&self) -> Artifacts {
+        let artifacts = ArtifactsConfig {
+            dir: self.home.path().join("artifacts"),
+            lockfile: self.home.path().join("plugins.lock"),
+            ..ArtifactsConfig::default()
+        };
+        let trust =
+            TrustConfig { unsigned: vec!["file://".to_owned(), "oci-layout://".to_owned()], ..TrustConfig::default() };
+        let settings = Settings { artifacts, trust, ..Settings::default() };
+        Artifacts::open(&settings, tokio::runtime::Handle::current(), Access::Shared).unwrap()
     }
 
     async fn start(&self, binding: BindingConfig) -> Dispatch {
@@ -354,7 +371,8 @@ async fn a_plugin_whose_import_was_not_granted_does_not_start() {
         "{text}"
     );
     let bindings = [binding];
-    let found = check(&bindings, EngineConfig::default(), "edge-1", Some(&ground.parts.policies));
+    let plugins = Plugins::without_cache(EngineConfig::default(), None).unwrap();
+    let found = check(&bindings, &plugins, "edge-1", Some(&ground.parts.policies));
     assert!(matches!(found.as_slice(), [(_, Problem::Grant(_))]), "`check` finds it, too");
 }
 

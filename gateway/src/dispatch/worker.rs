@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rusqlite::Transaction;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Bounds, End};
-use super::binding::{Counts, Shared, State};
+use super::binding::{Counts, Shared};
 use super::calls::{Caller, Reason, Unanswered, Verdict};
 use super::commit::{Owner, Pending};
 use super::effects::{Collections, Gate};
@@ -22,12 +23,12 @@ use super::health::Health;
 use super::intake::{Input, Intake, Taken};
 use super::orders::Orders;
 use super::reads::Reads;
-use super::versions::Versions;
+use super::versions::Assigned;
 use super::{Parts, Publish};
 use crate::config::Overflow;
 use crate::journal::{Cursor, Durable, Position};
 use crate::store::WriteError;
-use crate::telemetry::{Guest, World};
+use crate::telemetry::World;
 use replay::Replay;
 
 /// Pauses between attempts at a disk that refuses: the first and the longest.
@@ -60,23 +61,13 @@ pub(super) struct Worker {
     gate: Gate,
     owner: Arc<Owner>,
     parts: Parts,
-    versions: Versions,
-    state: State,
 }
 
 impl Worker {
-    pub(super) fn new(
-        binding: Shared,
-        partition: usize,
-        guest: &Guest,
-        (versions, state): (Versions, State),
-        collections: Collections,
-        parts: Parts,
-    ) -> Self {
+    pub(super) fn new(binding: Shared, partition: usize, collections: Collections, parts: Parts) -> Self {
         let name = &binding.config.name;
         let policies = parts.policies.clone();
         let reads = Reads::new(&binding, Arc::clone(&collections), policies.clone(), parts.store.clone());
-        let guest = guest.another(reads.answers());
         let gate = Gate::new(&binding, Arc::clone(&collections), reads.clone(), &parts);
         let owner = Owner {
             binding: name.clone(),
@@ -84,13 +75,13 @@ impl Worker {
             collections,
             max_skew_ms: binding.max_skew_ms(),
             commit: binding.config.commit.clone(),
-            digest: guest.digest().to_string(),
+            digest: String::new(),
         };
         let world = World { devices: parts.devices.clone(), policies };
         let health = Health::new(binding.config.traps.clone(), Instant::now());
-        let bounds = Bounds::new(&binding.config.batch, guest.reads());
-        let caller = Caller { binding: Arc::clone(&binding), partition, guest, reads, world, health };
-        Self { binding, partition, caller, bounds, gate, owner: Arc::new(owner), parts, versions, state }
+        let bounds = Bounds::new(&binding.config.batch, false);
+        let caller = Caller { binding: Arc::clone(&binding), partition, guest: None, reads, world, health };
+        Self { binding, partition, caller, bounds, gate, owner: Arc::new(owner), parts }
     }
 
     /// Starts the thread.
@@ -113,8 +104,10 @@ struct Running {
     parked: bool,
     /// The version is known to have run well.
     proven: bool,
-    /// Orders to resume that were obeyed.
-    resumes: u64,
+    /// What the partition was told to run, and runs.
+    assigned: Arc<Assigned>,
+    /// Inputs that were taken in, and that another version is asked about.
+    held: Option<Taken>,
     replay: Replay,
     orders: watch::Receiver<Orders>,
     signals: Signals,
@@ -127,8 +120,8 @@ impl Running {
         let reader = cursor.as_ref().map(|cursor| worker.parts.journal.reader(cursor.position() + 1));
         let intake = Intake::new(Arc::clone(&worker.binding), worker.partition, reader);
         let durable = worker.parts.journal.durable();
-        let (pending, replay, orders) = (Pending::default(), Replay::new(), worker.binding.desk.listen());
-        let mut new = Self {
+        let (pending, replay, orders) = (Pending::default(), Replay::new(), worker.binding.versions.desk.listen());
+        Self {
             worker,
             intake,
             cursor,
@@ -136,15 +129,13 @@ impl Running {
             pending,
             parked: false,
             proven: false,
-            resumes: 0,
+            assigned: Arc::default(),
+            held: None,
             replay,
             orders,
             signals,
             runtime,
-        };
-        let state = new.worker.state.clone();
-        new.stand(state);
-        new
+        }
     }
 
     fn run(mut self) {
@@ -153,7 +144,7 @@ impl Running {
             self.durable.borrow_and_update();
             self.orders.borrow_and_update();
             self.obey();
-            let more = self.round() | self.replay();
+            let more = if self.replay.comes_first() { self.replay() } else { self.round() | self.replay() };
             if !more && self.signals.draining.is_cancelled() {
                 break;
             }
@@ -171,7 +162,7 @@ impl Running {
         if self.parked && spill.is_none() {
             return false;
         }
-        let taken = match self.intake.take() {
+        let taken = match self.held.take().map_or_else(|| self.intake.take(), Ok) {
             Ok(taken) => taken,
             Err(error) => {
                 let binding = &self.worker.binding.config.name;
@@ -201,7 +192,7 @@ impl Running {
     fn handle(&mut self, taken: Taken, spill: Option<Position>) {
         let late = |input: &Input| spill.is_some_and(|spill| input.position.is_some_and(|position| position <= spill));
         let parked = self.parked;
-        let (dead, asked): (Vec<_>, Vec<_>) = taken.inputs.into_iter().partition(|input| parked || late(input));
+        let (dead, mut asked): (Vec<_>, Vec<_>) = taken.inputs.into_iter().partition(|input| parked || late(input));
         for input in &dead {
             self.dead_letter(input, &Reason::new("overflow", "the binding is further behind than its budget"));
         }
@@ -214,17 +205,23 @@ impl Running {
                         self.settle(input, verdict);
                     }
                     self.prove();
+                    rest = later;
+                    if !self.stands_trial() {
+                        break;
+                    }
                 }
-                Err(Unanswered::GaveUp(reason)) => match self.roll_back(&reason) {
-                    // The version in its place is asked about the same.
-                    true => continue,
-                    false => return self.park(call, reason),
-                },
+                Err(Unanswered::GaveUp(reason)) if self.gives_way(&reason, false) => break,
+                Err(Unanswered::GaveUp(_)) => return self.let_go(call),
                 Err(Unanswered::Stopped) => return,
             }
-            rest = later;
         }
-        self.pending.passed(taken.passed);
+        if rest.is_empty() {
+            return self.pending.passed(taken.passed);
+        }
+        // The version in its place is asked about the same; letters are found again where they wait.
+        let mut inputs = asked.split_off(asked.len() - rest.len());
+        inputs.retain(|input| input.letter.is_none());
+        self.held = Some(Taken::held(inputs, taken.passed));
     }
 
     fn next_call<'i>(&self, inputs: &'i [Input]) -> (&'i [Input], &'i [Input]) {
@@ -248,10 +245,12 @@ impl Running {
             Verdict::Effects(effects) => self.worker.gate.allow(input, effects, &self.pending),
             Verdict::Dead(reason) => Err(reason),
         };
+        let failed = allowed.is_err();
         match allowed {
             Ok(allowed) => self.pending.effects(input, allowed),
             Err(reason) => self.dead_letter(input, &reason),
         }
+        self.try_out(input, failed);
         if input.letter.is_none() && input.position.is_some() {
             self.pending.passed(input.position);
         }
@@ -266,15 +265,8 @@ impl Running {
         self.pending.dead_letter(&self.worker.owner, input, reason, now_ms);
     }
 
-    /// Stops calling the plugin. What it has not handled stays in the journal, behind the cursor.
-    fn park(&mut self, unhandled: &[Input], reason: String) {
-        let binding = &self.worker.binding;
-        tracing::error!(
-            binding = binding.config.name,
-            reason,
-            "a binding is parked: its plugin is not called any more"
-        );
-        self.stand(State::Parked(reason));
+    /// What a plugin that is not called any more has not handled stays in the journal, behind the cursor.
+    fn let_go(&mut self, unhandled: &[Input]) {
         self.commit();
         let journalled = |input: &Input| input.position.filter(|_| input.letter.is_none());
         let next = unhandled.iter().find_map(journalled);
@@ -340,14 +332,26 @@ impl Running {
 
     /// Whether the transaction was committed; if not, its inputs are read again at the next start.
     fn write(&self, pending: &Arc<Pending>) -> bool {
+        let (pending, owner) = (Arc::clone(pending), Arc::clone(&self.worker.owner));
+        self.transact(move |tx| pending.apply(tx, &owner)).is_some()
+    }
+
+    /// Runs a transaction, trying until the store takes it; none if the gateway stops.
+    fn transact<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T> + Clone + Send + 'static,
+    ) -> Option<T> {
         let binding = &self.worker.binding;
         let mut pause = PAUSE;
         loop {
-            let (pending, owner) = (Arc::clone(pending), Arc::clone(&self.worker.owner));
-            let error = match self.worker.parts.store.write_blocking(move |tx| pending.apply(tx, &owner)) {
-                Ok(()) if pause > PAUSE => break binding.set_stuck(self.worker.partition, None),
-                Ok(()) => break,
-                Err(WriteError::Closed) => return false,
+            let error = match self.worker.parts.store.write_blocking(work.clone()) {
+                Ok(done) => {
+                    if pause > PAUSE {
+                        binding.set_stuck(self.worker.partition, None);
+                    }
+                    return Some(done);
+                }
+                Err(WriteError::Closed) => return None,
                 Err(error) => error,
             };
             if pause == PAUSE {
@@ -356,11 +360,10 @@ impl Running {
             }
             let stopping = self.signals.stopping.cancelled();
             if self.runtime.block_on(async { tokio::time::timeout(pause, stopping).await.is_ok() }) {
-                return false;
+                return None;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        true
     }
 
     fn count(&self, pending: &Pending) {

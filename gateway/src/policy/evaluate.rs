@@ -159,9 +159,12 @@ fn entity(names: &Names, principal: &Principal) -> Option<Result<Entity, Box<dyn
             let attributes = [("id".to_owned(), string(id))].into();
             Entity::new(uid(&names.unverified, id), attributes, Default::default())
         }
-        Principal::Plugin { name, kind, source } => {
-            let attributes = [("name", name.as_str()), ("kind", kind), ("source", source.name())];
-            let attributes = attributes.map(|(attribute, value)| (attribute.to_owned(), string(value))).into();
+        Principal::Plugin { name, kind, source, repository, signer } => {
+            let always = [("name", name.as_str()), ("kind", kind), ("source", source.name())];
+            let published = [("repository", repository), ("signer", signer)];
+            let published = published.iter().filter_map(|(attribute, value)| Some((*attribute, value.as_deref()?)));
+            let attributes = always.into_iter().chain(published);
+            let attributes = attributes.map(|(attribute, value)| (attribute.to_owned(), string(value))).collect();
             Entity::new(uid(&names.plugin, name), attributes, Default::default())
         }
         Principal::Operator { name, roles } => {

@@ -43,7 +43,7 @@ mod tests {
 
     fn alarm() -> Principal {
         let (name, kind) = ("alarm".to_owned(), "telemetry".to_owned());
-        Principal::Plugin { name, kind, source: PluginSource::File }
+        Principal::Plugin { name, kind, source: PluginSource::File, repository: None, signer: None }
     }
 
     #[test]

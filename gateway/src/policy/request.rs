@@ -24,6 +24,10 @@ pub enum Principal {
         kind: String,
         /// Where it comes from.
         source: PluginSource,
+        /// The repository that it was published in, `host[:port]/repository`, if it was.
+        repository: Option<String>,
+        /// The id of the key that signed it, if one did.
+        signer: Option<String>,
     },
     /// Someone who operates the gateway.
     Operator {
@@ -56,17 +60,20 @@ pub enum PluginSource {
     /// It is a file of the operator's.
     #[default]
     File,
+    /// It is an artifact of a registry or of a layout.
+    Oci,
 }
 
 impl PluginSource {
     /// All sources.
-    pub const ALL: [Self; 2] = [Self::Builtin, Self::File];
+    pub const ALL: [Self; 3] = [Self::Builtin, Self::File, Self::Oci];
 
     /// The name in policies.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Builtin => "builtin",
             Self::File => "file",
+            Self::Oci => "oci",
         }
     }
 }

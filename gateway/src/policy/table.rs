@@ -56,6 +56,8 @@ struct Written {
     kind: String,
     #[serde(default)]
     source: Option<String>,
+    repository: Option<String>,
+    signer: Option<String>,
     #[serde(default)]
     roles: Vec<String>,
 }
@@ -78,7 +80,8 @@ impl Written {
             (None, Some(id), None, None) => Some(Principal::Unverified { id }),
             (None, None, Some(name), None) => {
                 let source = self.source.map_or(Some(PluginSource::File), |source| source.parse().ok())?;
-                Some(Principal::Plugin { name, kind: self.kind, source })
+                let Self { kind, repository, signer, .. } = self;
+                Some(Principal::Plugin { name, kind, source, repository, signer })
             }
             (None, None, None, Some(name)) => Some(Principal::Operator { name, roles: self.roles }),
             _ => None,

@@ -226,13 +226,19 @@ fn requests_are_built_as_the_schema_has_them() {
     };
     let topics = [Action::Publish, Action::Will, Action::Subscribe, Action::Receive];
     let areas = [Action::View, Action::Operate, Action::Administer];
-    let (name, kind, source) = ("p".to_owned(), "dfu".to_owned(), PluginSource::Builtin);
-    let plugin = Principal::Plugin { name, kind, source };
+    let (name, kind) = ("p".to_owned(), "dfu".to_owned());
+    let of = |source, published: Option<String>| {
+        let (name, kind, signer) = (name.clone(), kind.clone(), published.clone());
+        Principal::Plugin { name, kind, source, repository: published, signer }
+    };
+    let plugin = of(PluginSource::Builtin, None);
+    let published = of(PluginSource::Oci, Some("x".to_owned()));
     let principals = [
         (principal(full), &topics[..]),
         (principal(device("d2")), &topics[..]),
         (Principal::Unverified { id: "u".to_owned() }, &topics[..]),
         (plugin, &topics[..2]),
+        (published, &topics[..2]),
         (Principal::Operator { name: "o".to_owned(), roles: vec!["admin".to_owned()] }, &areas[..]),
     ];
     for (principal, actions) in &principals {

@@ -7,7 +7,7 @@ mod replay;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
 
-pub use replay::{Progress, Requested, Retried, failed_again, next, progress, request, took_effect, waits};
+pub use replay::{Progress, Requested, Retried, failed_again, next, progress, request, request_of, took_effect, waits};
 
 use super::{Slice, usage};
 

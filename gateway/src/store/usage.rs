@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 /// Bytes and rows of one part.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Usage {
-    /// `collections`, `dead_letters`, `outbox` or `state`.
+    /// `collections`, `dead_letters`, `outbox`, `state` or `state_snapshots`.
     pub part: String,
     /// Its rows.
     pub rows: u64,

@@ -113,6 +113,7 @@ pub struct Guest {
     reads: bool,
     answers: Answers,
     instance: Option<TelemetryInstance>,
+    state_version: u32,
 }
 
 impl Guest {
@@ -130,7 +131,7 @@ impl Guest {
         let plugin = TelemetryPlugin::new(engine, component)?;
         let reads = component.imports().iter().any(|import| READS.iter().any(|reads| import.starts_with(reads)));
         let (setup, tap, answers) = (Arc::new(setup), Tap::default(), Answers::default());
-        Ok(Self { plugin, setup, limits, log, tap, reads, answers, instance: None })
+        Ok(Self { plugin, setup, limits, log, tap, reads, answers, instance: None, state_version: 0 })
     }
 
     /// Lets what the plugin is asked and answers be recorded, from its next instance on.
@@ -144,13 +145,20 @@ impl Guest {
     pub fn another(&self, answers: Answers) -> Self {
         let (plugin, setup, log) = (self.plugin.clone(), Arc::clone(&self.setup), self.log.clone());
         let (limits, tap) = (self.limits.clone(), self.tap.another());
-        Self { plugin, setup, limits, log, tap, reads: self.reads, answers, instance: None }
+        let Self { reads, state_version, .. } = *self;
+        Self { plugin, setup, limits, log, tap, reads, answers, instance: None, state_version }
     }
 
     /// Whether it can read what earlier calls wrote.
     #[must_use]
     pub const fn reads(&self) -> bool {
         self.reads
+    }
+
+    /// How the values that it leaves in its state are to be read; known once it was started.
+    #[must_use]
+    pub const fn state_version(&self) -> u32 {
+        self.state_version
     }
 
     /// The digest of the plugin.
@@ -165,6 +173,7 @@ impl Guest {
     /// The plugin refuses its configuration, or traps.
     pub fn start(&mut self) -> Result<(), StartError> {
         let instance = self.take_instance()?;
+        self.state_version = instance.state_version();
         self.instance = Some(instance);
         Ok(())
     }

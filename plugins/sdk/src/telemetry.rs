@@ -13,6 +13,10 @@ pub use crate::bindings::exports::causeway::plugin::config::Setup;
 /// The gateway makes and drops instances as it likes, so what `self` remembers beyond its setup must never change
 /// what it returns.
 pub trait Router: Sized + Send + Sync + 'static {
+    /// How the values that it leaves in its state are to be read. A version of the plugin that writes them in a way that
+    /// older versions cannot read has a higher number, and still reads those that an older version left.
+    const STATE_VERSION: u32 = 0;
+
     /// Reads the configuration; the error tells the operator which key to mend.
     ///
     /// # Errors
@@ -139,6 +143,10 @@ macro_rules! export_telemetry {
                 fn configure(setup: config::Setup) -> Result<(), String> {
                     let router = $crate::rt::configure::<$router>(&setup)?;
                     ROUTER.set(router).map_err(|_| "configured twice".to_owned())
+                }
+
+                fn state_version() -> u32 {
+                    <$router as $crate::telemetry::Router>::STATE_VERSION
                 }
             }
 

@@ -5,7 +5,7 @@ use crate::peer::{Peer, setup};
 use crate::table::{Table, count};
 use crate::worker;
 use causeway::config::StorageConfig;
-use causeway::plugins::Plugins;
+use causeway::plugins::{Plugins, Wanted};
 use causeway::store::collections::{self, Collection, Row, Source};
 use causeway::store::{Store, StoreMetrics};
 use causeway::telemetry;
@@ -240,8 +240,9 @@ struct Guest(Option<TelemetryInstance>);
 
 impl Guest {
     fn new(ground: &Ground) -> Self {
-        let plugins = Plugins::without_cache(EngineConfig::default()).unwrap();
-        let component = plugins.load("builtin:telemetry").unwrap();
+        let plugins = Plugins::without_cache(EngineConfig::default(), None).unwrap();
+        let wanted = Wanted::locked(causeway::telemetry::KIND, "builtin:telemetry", None);
+        let (component, _) = plugins.load(&wanted).unwrap();
         let plugin = causeway_host::TelemetryPlugin::new(plugins.engine(), &component).unwrap();
         let setup = Setup { gateway: "bench".into(), binding: "bench".into(), config: "{}".into() };
         let imports =

@@ -68,6 +68,9 @@ pub(crate) fn module(body: &str) -> String {
   (func (export "causeway:plugin/config@0.1.0-draft#configure") (param i32 i32 i32 i32 i32 i32) (result i32)
     (i32.const 1024) ;; configured
   )
+  (func (export "causeway:plugin/config@0.1.0-draft#state-version") (result i32)
+    (i32.const 0) ;; state version
+  )
   (func (export "causeway:plugin/telemetry-router@0.1.0-draft#route-batch") (param i32 i32 i32 i32) (result i32)
     {body}))"#
     )

@@ -12,7 +12,7 @@ use wit_component::ComponentEncoder;
 
 use crate::cli::{Exit, Failure, Output};
 use crate::config::{PluginsConfig, Size};
-use crate::plugins::{self, Plugins};
+use crate::plugins::{self, Plugins, Wanted};
 
 /// How a component begins; a core module has 1 in place of 13.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -58,10 +58,10 @@ fn encode(module: &Path, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
 
 /// What the gateway would check when it starts.
 fn check(file: &Path) -> Result<Component, Failure> {
-    let plugins = Plugins::without_cache(plugins::engine(&PluginsConfig::default()))
+    let plugins = Plugins::without_cache(plugins::engine(&PluginsConfig::default()), None)
         .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-    let component = plugins.load(&file.to_string_lossy());
-    let component = component.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    let component = plugins.load(&Wanted::locked(crate::telemetry::KIND, &file.to_string_lossy(), None));
+    let (component, _) = component.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let plugin = TelemetryPlugin::new(plugins.engine(), &component);
     plugin.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     Ok(component)

@@ -50,13 +50,15 @@ impl Grant {
     }
 }
 
-/// Who would ask: the binding of this name, with a plugin of this kind from this place.
-pub(super) fn principal(binding: &str, kind: &str, reference: &Reference) -> Principal {
+/// Who would ask: the binding of this name, with a plugin of this kind from this place that this key signed.
+pub(super) fn principal(binding: &str, kind: &str, reference: &Reference, signer: Option<String>) -> Principal {
     let source = match reference {
         Reference::Builtin(_) => PluginSource::Builtin,
-        Reference::File(_) | Reference::Registry(_) | Reference::Layout { .. } => PluginSource::File,
+        Reference::File(_) => PluginSource::File,
+        Reference::Registry(_) | Reference::Layout { .. } => PluginSource::Oci,
     };
-    Principal::Plugin { name: binding.to_owned(), kind: kind.to_owned(), source }
+    let repository = reference.repository_name();
+    Principal::Plugin { name: binding.to_owned(), kind: kind.to_owned(), source, repository, signer }
 }
 
 /// All imports that reach something, in the component's order, then those that it cannot have.
@@ -99,7 +101,7 @@ mod tests {
     #[test]
     fn what_the_policies_permit_is_granted_and_types_need_no_grant() {
         let policies = Policies::load(None).unwrap();
-        let principal = principal("alarm", "telemetry", &Reference::File("alarm.wasm".into()));
+        let principal = principal("alarm", "telemetry", &Reference::File("alarm.wasm".into()), None);
         let asks = Some((&policies, &principal));
         assert_eq!(told(&[LOG, TYPES], asks), [("log".to_owned(), Some(true))]);
         assert_eq!(told(&[LOG, TYPES], None), [("log".to_owned(), None)]);
@@ -120,7 +122,7 @@ mod tests {
         let file = folder.path().join("plugins.cedar");
         std::fs::write(&file, "").unwrap();
         let policies = Policies::load(Some(folder.path())).unwrap();
-        let principal = principal("alarm", "telemetry", &Reference::File("alarm.wasm".into()));
+        let principal = principal("alarm", "telemetry", &Reference::File("alarm.wasm".into()), None);
         let grants = grants(&outline(&[LOG]), Some((&policies, &principal)));
         let text = grants[0].text();
         assert!(text.starts_with("not granted") && text.contains("Import::\"log\""), "{text}");

@@ -58,7 +58,7 @@ impl Inspect {
         };
         let no = |error: &dyn std::error::Error| Failure::new(Exit::No, format!("{}: {error}", self.reference));
         let outline = Outline::read(&seen.component).map_err(|error| no(&error))?;
-        let grants = self.grants(&stage, &outline)?;
+        let grants = self.grants(&stage, &seen, &outline)?;
         let shown = self.json(&seen, &outline, &grants);
         if output.is_json() {
             output.json(&shown);
@@ -69,7 +69,7 @@ impl Inspect {
     }
 
     /// What the policies of the configuration say, if there is one and it has a binding to ask for.
-    fn grants(&self, stage: &Stage, outline: &Outline) -> Result<Vec<Grant>, Failure> {
+    fn grants(&self, stage: &Stage, seen: &Seen, outline: &Outline) -> Result<Vec<Grant>, Failure> {
         let Some(config) = &stage.config else { return Ok(grants::grants(outline, None)) };
         // The paths of a configuration begin at its own folder, and are whole by now.
         let own = &self.reference.clone().resolved(&std::env::current_dir().unwrap_or_default());
@@ -79,7 +79,9 @@ impl Inspect {
             return Ok(grants::grants(outline, None));
         };
         let policies = Policies::load(config.policies.dir.as_deref()).map_err(Failure::problems)?;
-        let principal = grants::principal(name, outline.kind().unwrap_or_default(), own);
+        let signer =
+            seen.evidence.iter().find(|signature| signature.trusted).and_then(|signature| signature.key.clone());
+        let principal = grants::principal(name, outline.kind().unwrap_or_default(), own, signer);
         Ok(grants::grants(outline, Some((&policies, &principal))))
     }
 

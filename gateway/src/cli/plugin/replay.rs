@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::cli::{Exit, Failure, Output};
 use crate::config::PluginsConfig;
-use crate::plugins::{self, Plugins};
+use crate::plugins::{self, Plugins, Wanted};
 use crate::recording::{Mode, Played, Player, Recording, same};
 
 /// Inputs of a call as the gateway makes them by default.
@@ -210,13 +210,14 @@ impl Stage {
         let recording = recording.map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", file.display())))?;
         let engine = plugins::engine(&PluginsConfig::default());
         let plugins =
-            Plugins::without_cache(engine).map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+            Plugins::without_cache(engine, None).map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
         Ok(Self { recording, plugins })
     }
 
     fn player(&self, plugin: &str) -> Result<Player, Failure> {
         let usage = |error: &dyn std::error::Error| Failure::new(Exit::Usage, format!("{plugin}: {error}"));
-        let component = self.plugins.load(plugin).map_err(|error| usage(&error))?;
+        let (component, _) =
+            self.plugins.load(&Wanted::locked(crate::telemetry::KIND, plugin, None)).map_err(|error| usage(&error))?;
         Player::new(self.plugins.engine(), &component, &self.recording).map_err(|error| usage(&error))
     }
 }

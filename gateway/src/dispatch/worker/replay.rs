@@ -23,12 +23,24 @@ pub(super) struct Replay {
     /// None when every letter has been seen since the last order.
     walk: Option<Place>,
     orders: u64,
+    /// Nothing newer is handled before the walk has ended.
+    first: bool,
 }
 
 impl Replay {
     /// The first walk finds what the last run left.
     pub(super) const fn new() -> Self {
-        Self { walk: Some((0, 0)), orders: 0 }
+        Self { walk: Some((0, 0)), orders: 0, first: false }
+    }
+
+    /// Begins anew; `first` when letters of a version that is gone have to take effect before anything newer.
+    pub(super) const fn again(&mut self, first: bool) {
+        (self.walk, self.first) = (Some((0, 0)), first);
+    }
+
+    /// Whether nothing newer is to be handled before the walk has ended.
+    pub(super) const fn comes_first(&self) -> bool {
+        self.first && self.walk.is_some()
     }
 
     /// Begins anew when there was an order since the last time.
@@ -59,8 +71,13 @@ impl Running {
         };
         self.replay.walk = letters.last().map(|last| (last.letter.position.unwrap_or(0), last.id));
         let inputs = letters.into_iter().filter_map(|kept| self.input(kept)).collect();
+        let assigned = self.assigned.number;
         self.handle(Taken::of(inputs), None);
         self.commit();
+        if self.assigned.number != assigned {
+            // Another version was asked to begin anew.
+            return true;
+        }
         self.replay.walk.is_some()
     }
 

@@ -40,6 +40,18 @@ pub fn request(tx: &Transaction<'_>, filter: &Filter, served: &[String]) -> rusq
     Ok(Requested { request: number, letters, bindings })
 }
 
+/// Asks that the letters that a version of a plugin left since a time are sent again, now that another is asked. One that
+/// failed with that other version, too, is not its letter any more.
+pub fn request_of(tx: &Transaction<'_>, binding: &str, digest: &str, since_ms: u64) -> rusqlite::Result<usize> {
+    tx.prepare_cached(
+        "insert into dead_letter_replays (letter, request, binding, position)
+         select id, (select coalesce(max(request), 0) + 1 from dead_letter_replays), binding, coalesce(position, 0)
+         from dead_letters where binding = ?1 and digest = ?2 and at_ms >= ?3 and kind <> 'overflow'
+         on conflict (letter) do update set failed = 0",
+    )?
+    .execute(params![binding, digest, since_ms])
+}
+
 /// How far a request is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Progress {
@@ -157,6 +169,29 @@ mod tests {
             let again = request(tx, &Filter { ids: Some(vec![2]), ..Filter::default() }, &served())?;
             assert!(again.request > asked.request);
             assert_eq!(progress(tx, again.request)?, Progress { waiting: 1, failed: 0 });
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn letters_of_one_version_since_it_took_over_are_sent_again() {
+        scratch(|tx| {
+            let of =
+                |position, digest: &str, at_ms| DeadLetter { digest: digest.to_owned(), at_ms, ..letter(position) };
+            for letter in [of(1, "bad", 4), of(4, "bad", 6), of(3, "bad", 5), of(2, "good", 6)] {
+                insert(tx, &letter)?;
+            }
+            insert(tx, &DeadLetter { kind: "overflow".to_owned(), ..of(5, "bad", 7) })?;
+            assert_eq!(request_of(tx, "telemetry", "bad", 5)?, 2);
+            let positions = |tx: &Transaction<'_>| {
+                let waiting = next(tx, "telemetry", (0, 0), 9)?;
+                Ok::<_, rusqlite::Error>(waiting.iter().filter_map(|kept| kept.letter.position).collect::<Vec<_>>())
+            };
+            assert_eq!(positions(tx)?, [3, 4]);
+            let failed = next(tx, "telemetry", (0, 0), 1)?.remove(0).id;
+            failed_again(tx, &Retried { digest: "good".to_owned(), ..retried(failed) })?;
+            assert_eq!(request_of(tx, "telemetry", "bad", 5)?, 1);
+            assert_eq!(positions(tx)?, [4]);
             Ok(())
         });
     }

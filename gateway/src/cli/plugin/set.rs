@@ -1,0 +1,74 @@
+//! `causeway plugin set`: a running binding gets another plugin, without a restart and without a change of the
+//! configuration.
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::binding::show_swap;
+use super::super::client::Client;
+use super::super::{Exit, Failure, Output};
+
+#[derive(Debug, Args)]
+pub(super) struct Set {
+    #[command(flatten)]
+    client: Client,
+    /// The binding.
+    binding: String,
+    /// Where the plugin comes from: `builtin:telemetry`, `oci://host/repository:tag`, `oci-layout://folder:tag`, or the path of a component file. That of the configuration takes an earlier choice back.
+    reference: String,
+    /// The repository that the plugin's signature must name, when it is found elsewhere.
+    #[arg(long, value_name = "HOST/REPOSITORY")]
+    signed_as: Option<String>,
+    /// The plugin may be older than what ran before.
+    #[arg(long)]
+    allow_downgrade: bool,
+}
+
+impl Set {
+    pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
+        let reference = absolute(&self.reference)?;
+        let asked = json!({
+            "reference": reference, "signed_as": self.signed_as, "allow_downgrade": self.allow_downgrade,
+        });
+        let binding = self.client.change("POST", &["v1", "bindings", &self.binding, "plugin"], Some(&asked))?;
+        if output.is_json() {
+            output.json(&binding);
+        } else {
+            show_swap(&self.binding, &binding, output);
+        }
+        Ok(())
+    }
+}
+
+/// The gateway does not know where this command was typed.
+fn absolute(reference: &str) -> Result<String, Failure> {
+    let (scheme, path) = match reference.split_once(':') {
+        Some(("builtin" | "oci", _)) => return Ok(reference.to_owned()),
+        Some((scheme @ ("file" | "oci-layout"), rest)) => (scheme, rest.strip_prefix("//").unwrap_or(rest)),
+        _ => ("file", reference),
+    };
+    let absolute =
+        std::path::absolute(path).map_err(|error| Failure::new(Exit::Usage, format!("{reference}: {error}")))?;
+    let absolute = absolute.to_string_lossy();
+    Ok(if scheme == "file" { absolute.into_owned() } else { format!("{scheme}://{absolute}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_start_where_the_command_was_typed() {
+        let here = std::env::current_dir().unwrap();
+        let here = here.to_str().unwrap();
+        for (typed, expected) in [
+            ("builtin:telemetry", "builtin:telemetry".to_owned()),
+            ("oci://host/repository:1.2", "oci://host/repository:1.2".to_owned()),
+            ("file:///a/b.wasm", "/a/b.wasm".to_owned()),
+            ("b.wasm", format!("{here}/b.wasm")),
+            ("oci-layout://stick:1.2", format!("oci-layout://{here}/stick:1.2")),
+        ] {
+            assert_eq!(absolute(typed).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a configuration that is read again says otherwise, and whether the running gateway can take that over.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+
+use super::Config;
+use super::setting::Setting;
+
+/// What a reload takes over: these keys and all below them.
+const TAKEN_OVER: &[&str] = &["bindings[].plugin", "bindings[].signed_as", "bindings[].allow_downgrade", "trust"];
+
+/// The keys that differ and that only the next start takes over, as an operator would write them.
+#[must_use]
+pub fn need_restart(running: &Config, read: &Config) -> Vec<String> {
+    let mut changed = BTreeSet::new();
+    compare("", "", &running.show(), &read.show(), &mut changed);
+    changed.into_iter().collect()
+}
+
+/// Walks down both; `general` is `key` without the names of items.
+fn compare(key: &str, general: &str, running: &Json, read: &Json, changed: &mut BTreeSet<String>) {
+    if running == read || TAKEN_OVER.contains(&general) {
+        return;
+    }
+    match (running, read) {
+        (Json::Object(before), Json::Object(now)) => {
+            for name in before.keys().chain(now.keys()) {
+                let below = |path: &str| if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let (before, now) = (before.get(name), now.get(name));
+                compare(
+                    &below(key),
+                    &below(general),
+                    before.unwrap_or(&Json::Null),
+                    now.unwrap_or(&Json::Null),
+                    changed,
+                );
+            }
+        }
+        (Json::Array(before), Json::Array(now)) if named(before) && named(now) => {
+            for item in before.iter().chain(now) {
+                let find = |items: &[Json]| items.iter().find(|other| other["name"] == item["name"]).cloned();
+                let key = format!("{key}[{}]", item["name"].as_str().unwrap_or_default());
+                match (find(before), find(now)) {
+                    (Some(before), Some(now)) => compare(&key, &format!("{general}[]"), &before, &now, changed),
+                    _ => _ = changed.insert(key),
+                }
+            }
+        }
+        _ => _ = changed.insert(key.to_owned()),
+    }
+}
+
+/// Whether all items of a list have names to be told apart by.
+fn named(items: &[Json]) -> bool {
+    !items.is_empty() && items.iter().all(|item| item["name"].is_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const RUNNING: &str = "
+listeners: [{name: devices, bind: \"127.0.0.1:0\", plain: {identity: {fixed: legacy}}}]
+bindings: [{name: a, plugin: a.wasm}, {name: b, config: {colour: red}}]
+";
+
+    fn check(change: (&str, &str), expected: &[&str]) {
+        let parse = |text: &str| crate::config::parse(text, Path::new("/etc/causeway/causeway.yaml")).unwrap();
+        let changed = RUNNING.replace(change.0, change.1);
+        assert_ne!(changed, RUNNING);
+        assert_eq!(need_restart(&parse(RUNNING), &parse(&changed)), expected);
+    }
+
+    #[test]
+    fn the_plugin_of_a_binding_is_taken_over() {
+        check(("plugin: a.wasm", "plugin: b.wasm"), &[]);
+        check(("plugin: a.wasm", "plugin: a.wasm, allow_downgrade: true, signed_as: h/p"), &[]);
+    }
+
+    #[test]
+    fn what_is_not_taken_over_is_named() {
+        check(("colour: red", "colour: green"), &["bindings[b].config.colour"]);
+        check(("name: a,", "name: c,"), &["bindings[a]", "bindings[c]"]);
+        check(("127.0.0.1:0", "127.0.0.2:0"), &["listeners[devices].bind"]);
+        check(("bindings:", "data_dir: elsewhere\nbindings:"), &["admin.socket", "data_dir"]);
+    }
+}
