@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::artifacts::Artifacts;
 use crate::config::{self, Config};
-use crate::dispatch::{Binding, Configured, Problem};
+use crate::dispatch::{Binding, Canaries, Configured, Problem};
 
 /// How long a reload waits for plugins to be prepared; they are when nobody waits any more.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -22,6 +22,7 @@ pub(super) struct Again {
     pub(super) config: Arc<Config>,
     pub(super) bindings: Vec<Arc<Binding>>,
     pub(super) artifacts: Artifacts,
+    pub(super) canaries: Canaries,
 }
 
 /// What came of one binding.
@@ -40,6 +41,8 @@ impl Again {
             return (problems.iter().map(ToString::to_string).collect(), Vec::new());
         }
         let (problems, mut warnings) = self.plugins(&read);
+        let served = |config: &&config::BindingConfig| self.bindings.iter().any(|other| other.name() == config.name);
+        read.bindings.iter().filter(served).for_each(|config| self.canaries.apply(config));
         let late = |key: String| format!("{key} was changed: that needs a restart");
         warnings.extend(config::need_restart(&self.config, &read).into_iter().map(late));
         (problems, warnings)

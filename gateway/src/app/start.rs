@@ -95,7 +95,8 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
     journal.allow_trimming();
 
     let bindings = dispatch.bindings().to_vec();
-    let again = Again { file, config: Arc::new(config.clone()), bindings, artifacts };
+    let canaries = dispatch.canaries().clone();
+    let again = Again { file, config: Arc::new(config.clone()), bindings, artifacts, canaries };
     let configuration = Arc::new(move || again.run());
     let reloads = Reloads::new(clock.clone(), named(&config, &tls), policies.clone(), configuration);
     let bound = bind(&config, tls.clone(), &mut registry)?;

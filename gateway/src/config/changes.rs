@@ -8,7 +8,8 @@ use super::Config;
 use super::setting::Setting;
 
 /// What a reload takes over: these keys and all below them.
-const TAKEN_OVER: &[&str] = &["bindings[].plugin", "bindings[].signed_as", "bindings[].allow_downgrade", "trust"];
+const TAKEN_OVER: &[&str] =
+    &["bindings[].plugin", "bindings[].signed_as", "bindings[].allow_downgrade", "bindings[].canary", "trust"];
 
 /// The keys that differ and that only the next start takes over, as an operator would write them.
 #[must_use]
