@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry;
 use thiserror::Error;
 
 use crate::artifacts::reference::{Reference, ReferenceError};
+use crate::artifacts::trust::Distrust;
 use crate::artifacts::{self, Artifacts, Digest, FetchError, Trusted};
 use crate::config::PluginsConfig;
 use crate::store::versions::Came;
@@ -279,7 +280,13 @@ impl Plugins {
         {
             return Ok(Found { bytes: Cow::Borrowed(bytes), origin });
         }
-        let kept = self.artifacts.as_ref().ok_or_else(gone)?.kept(&parsed);
+        let road = self.artifacts.as_ref().ok_or_else(gone)?;
+        if let Ok(reference @ Reference::File(_)) = came.reference.parse() {
+            let answered = road.judge_kept_file(&reference, kind, &parsed, came.signer.as_deref());
+            let refused = |distrust: Distrust| FetchError::refused(&reference, distrust.because(), distrust);
+            answered.map_err(|distrust| LoadError::File(refused(distrust)))?;
+        }
+        let kept = road.kept(&parsed);
         let warn = |error: &artifacts::cache::CacheError| {
             tracing::warn!(digest, %error, "a component that was kept is not readable");
         };
@@ -379,3 +386,6 @@ impl Plugins {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
