@@ -241,7 +241,7 @@ struct Guest(Option<TelemetryInstance>);
 impl Guest {
     fn new(ground: &Ground) -> Self {
         let plugins = Plugins::without_cache(EngineConfig::default(), None).unwrap();
-        let wanted = Wanted::locked(causeway::telemetry::KIND, "builtin:telemetry", None);
+        let wanted = Wanted::locked(telemetry::KIND, "builtin:telemetry", None);
         let (component, _) = plugins.load(&wanted).unwrap();
         let plugin = causeway_host::TelemetryPlugin::new(plugins.engine(), &component).unwrap();
         let setup = Setup { gateway: "bench".into(), binding: "bench".into(), config: "{}".into() };
