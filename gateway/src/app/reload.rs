@@ -41,11 +41,20 @@ impl Again {
             return (problems.iter().map(ToString::to_string).collect(), Vec::new());
         }
         let (problems, mut warnings) = self.plugins(&read);
-        let served = |config: &&config::BindingConfig| self.bindings.iter().any(|other| other.name() == config.name);
-        read.bindings.iter().filter(served).for_each(|config| self.canaries.apply(config));
+        self.give_canaries(&read);
         let late = |key: String| format!("{key} was changed: that needs a restart");
         warnings.extend(config::need_restart(&self.config, &read).into_iter().map(late));
         (problems, warnings)
+    }
+
+    /// Gives each binding the canary that the configuration says now, in the role that the binding has had since the start.
+    fn give_canaries(&self, read: &Config) {
+        for running in &self.config.bindings {
+            if let Some(read) = read.bindings.iter().find(|read| read.name == running.name) {
+                let (plugin, canary) = (read.plugin.clone(), read.canary.clone());
+                self.canaries.apply(&config::BindingConfig { plugin, canary, ..running.clone() });
+            }
+        }
     }
 
     /// Gives each binding what the configuration says of its plugin, side by side: preparing one may take minutes.

@@ -158,7 +158,7 @@ async fn a_canary_that_is_not_to_be_had_is_refused_with_the_reason_and_the_bindi
     let forbidden =
         r#"@id("no-state") forbid (principal is Plugin, action == Action::"import", resource == Import::"state");"#;
     for (policy, component, part) in [
-        (PERMIT, None, "cannot be read"),
+        (PERMIT, None, "is not there"),
         (forbidden, Some(guest::component(COUNTS)), "may not import"),
         (PERMIT, Some(b"nothing".to_vec()), ""),
     ] {
