@@ -86,6 +86,9 @@ bindings: [{name: a, plugin: a.wasm}, {name: b, config: {colour: red}}]
         check(("colour: red", "colour: green"), &["bindings[b].config.colour"]);
         check(("name: a,", "name: c,"), &["bindings[a]", "bindings[c]"]);
         check(("127.0.0.1:0", "127.0.0.2:0"), &["listeners[devices].bind"]);
-        check(("bindings:", "data_dir: elsewhere\nbindings:"), &["admin.socket", "artifacts.dir", "artifacts.lockfile", "data_dir"]);
+        check(
+            ("bindings:", "data_dir: elsewhere\nbindings:"),
+            &["admin.socket", "artifacts.dir", "artifacts.lockfile", "data_dir"],
+        );
     }
 }
