@@ -52,7 +52,7 @@ impl Histogram {
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "count": self.total, "p50": self.percentile(0.5), "p99": self.percentile(0.99),
-            "max": self.max as f64 / 1e6,
+            "p999": self.percentile(0.999), "max": self.max as f64 / 1e6,
         })
     }
 }

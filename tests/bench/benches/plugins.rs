@@ -1,9 +1,7 @@
 //! Plugin calls without a gateway around them: what a call costs beside the same logic as native code, what a trap costs,
 //! what an instance weighs, and what a neighbour notices.
 
-#[path = "../../../gateway/host/tests/support/guest.rs"]
-mod guest;
-
+use super::guest;
 use crate::histogram::Histogram;
 use crate::peer::memory;
 use crate::table::{Table, count};
