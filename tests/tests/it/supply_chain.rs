@@ -7,6 +7,7 @@ mod cache;
 mod contents;
 mod layouts;
 mod network;
+mod running;
 mod scene;
 mod signatures;
 
