@@ -180,7 +180,8 @@ impl Dispatch {
 /// Asks again for the plugins that were not to be had, each on a thread of its own, because it may take minutes.
 async fn ask_again(bindings: Vec<Arc<Binding>>, retry: Duration, stopping: CancellationToken) {
     while tokio::time::timeout(retry, stopping.cancelled()).await.is_err() {
-        for binding in bindings.iter().filter(|binding| binding.waits()).cloned() {
+        for binding in bindings.iter().filter(|binding| binding.waits()) {
+            let binding = Arc::clone(binding);
             let name = format!("prepare-{}", binding.name());
             if let Err(error) = std::thread::Builder::new().name(name).spawn(move || binding.ask_again()) {
                 tracing::error!(%error, "no thread to prepare a plugin on");

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::artifacts::Artifacts;
@@ -83,17 +83,13 @@ impl Again {
 fn gather(mut preparing: Vec<String>, outcomes: &mpsc::Receiver<Outcome>) -> (Vec<String>, Vec<String>) {
     let deadline = Instant::now() + PATIENCE;
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
-    loop {
-        match outcomes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok((name, outcome)) => {
-                preparing.retain(|other| *other != name);
-                match outcome {
-                    Ok(()) => {}
-                    Err(problem) if problem.is_known() => warnings.push(format!("binding {name}: {problem}")),
-                    Err(problem) => problems.push(format!("binding {name}: {problem}")),
-                }
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+    // Ends at the deadline, or with the last thread.
+    while let Ok((name, outcome)) = outcomes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        preparing.retain(|other| *other != name);
+        match outcome {
+            Ok(()) => {}
+            Err(problem) if problem.is_known() => warnings.push(format!("binding {name}: {problem}")),
+            Err(problem) => problems.push(format!("binding {name}: {problem}")),
         }
     }
     let late = |name: String| {
