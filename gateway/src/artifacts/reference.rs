@@ -227,13 +227,15 @@ fn write_pin(f: &mut Formatter<'_>, tag: Option<&str>, digest: Option<&Digest>) 
 /// Whether `name` is `prefix` or lies below it: `host/team` covers `host/team/plugin` and not `host/teams`.
 ///
 /// A prefix that ends with `/` covers everything that begins with it. What follows a host after a colon is a port, and
-/// another registry; what follows the last part of a path is a tag or a digest, and covered.
+/// another registry; what follows the last part of a path is a tag or a digest, and covered. A path that goes up is below
+/// nothing but a whole scheme.
 #[must_use]
 pub fn is_below(name: &str, prefix: &str) -> bool {
     let Some(rest) = name.strip_prefix(prefix) else { return false };
     let pin = rest.starts_with([':', '@']) && !rest.contains('/');
     let border = rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/') || pin;
-    border && !prefix.is_empty() && rest.split('/').all(|part| part != "..")
+    let goes_up = rest.split('/').any(|part| part == "..") && !prefix.ends_with("://");
+    border && !prefix.is_empty() && !goes_up
 }
 
 /// Whether a text is `host[:port]`.

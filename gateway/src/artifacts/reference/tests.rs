@@ -99,6 +99,7 @@ fn a_prefix_covers_what_lies_below_it_and_not_its_neighbours() {
     assert!(!covers("oci://r.lan", "oci://r.lan:5000/team/alarm:1"));
     assert!(!covers("r.lan", "r.lan.evil/team"));
     assert!(!covers("file:///opt/", "file:///opt/../etc/alarm.wasm"));
+    assert!(covers("file://", "file:///opt/../etc/alarm.wasm"));
     assert!(!covers("", "r.lan/team"));
 }
 

@@ -72,9 +72,12 @@ async fn says(gateway: &Gateway, name: &str, words: &[&str]) {
     assert!(!state(gateway).contains('\n'), "{name}: {}", state(gateway));
 }
 
+/// What is wrong in a case.
+type Change = fn(&mut Scene);
+
 #[tokio::test]
 async fn a_gateway_starts_without_a_plugin_that_it_refuses_and_says_why() {
-    let cases: [(&str, fn(&mut Scene), &[&str]); 5] = [
+    let cases: [(&str, Change, &[&str]); 5] = [
         ("unsigned", |scene| scene.registry.shelf().unsign(), &["sign"]),
         (
             "signed by another key",
