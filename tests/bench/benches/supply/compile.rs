@@ -61,7 +61,7 @@ fn swapped(gateway: &Gateway) -> String {
         if let Some(problem) = binding["problem"].as_str() {
             return problem.to_owned();
         }
-        if binding["plugin"].as_str().is_some_and(|plugin| plugin.ends_with("large.wasm")) {
+        if binding["plugin"].as_str().is_some_and(|plugin| plugin.contains("large.wasm sha256:")) {
             return "runs".to_owned();
         }
         assert!(Instant::now() < deadline, "neither runs nor is refused: {binding}");
