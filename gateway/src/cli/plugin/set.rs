@@ -1,12 +1,15 @@
 //! `causeway plugin set`: a running binding gets another plugin, without a restart and without a change of the
 //! configuration.
 
+use std::path::Path;
+
 use clap::Args;
 use serde_json::json;
 
 use super::super::binding::show_swap;
 use super::super::client::Client;
 use super::super::{Exit, Failure, Output};
+use crate::artifacts::{Reference, reference::ReferenceError};
 
 #[derive(Debug, Args)]
 pub(super) struct Set {
@@ -42,15 +45,16 @@ impl Set {
 
 /// The gateway does not know where this command was typed.
 fn absolute(reference: &str) -> Result<String, Failure> {
-    let (scheme, path) = match reference.split_once(':') {
-        Some(("builtin" | "oci", _)) => return Ok(reference.to_owned()),
-        Some((scheme @ ("file" | "oci-layout"), rest)) => (scheme, rest.strip_prefix("//").unwrap_or(rest)),
-        _ => ("file", reference),
-    };
-    let absolute =
-        std::path::absolute(path).map_err(|error| Failure::new(Exit::Usage, format!("{reference}: {error}")))?;
-    let absolute = absolute.to_string_lossy();
-    Ok(if scheme == "file" { absolute.into_owned() } else { format!("{scheme}://{absolute}") })
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, format!("{reference}: {error}"));
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|error| wrong(&error));
+    let parsed = reference.parse().map_err(|error: ReferenceError| Failure::new(Exit::Usage, error.to_string()))?;
+    Ok(match parsed {
+        Reference::File(path) => absolute(&path)?.to_string_lossy().into_owned(),
+        Reference::Layout { path, tag, digest } => {
+            Reference::Layout { path: absolute(&path)?, tag, digest }.to_string()
+        }
+        there => there.to_string(),
+    })
 }
 
 #[cfg(test)]
