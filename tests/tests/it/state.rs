@@ -23,7 +23,7 @@ fn counting() -> Setup {
 }
 
 /// What the binding remembers of a vehicle.
-fn counted(gateway: &Gateway, vehicle: &str) -> u8 {
+pub(super) fn counted(gateway: &Gateway, vehicle: &str) -> u8 {
     let store = gateway.setup().path("data/store.sqlite");
     let connection = rusqlite::Connection::open(store).unwrap();
     let value = connection.query_row(
