@@ -71,9 +71,7 @@ impl Artifact {
     /// Changes what the manifest says; the artifact is then another one, with another digest.
     #[must_use]
     pub fn edit(mut self, change: impl FnOnce(&mut Value)) -> Self {
-        let mut manifest = serde_json::from_slice(&self.manifest).expect("a manifest");
-        change(&mut manifest);
-        self.manifest = manifest.to_string().into_bytes();
+        self.manifest = edited(&self.manifest, change);
         self
     }
 
@@ -87,6 +85,12 @@ impl Artifact {
     pub fn layer_digest(&self) -> String {
         digest(&self.layer)
     }
+}
+
+fn edited(manifest: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut manifest = serde_json::from_slice(manifest).expect("a manifest");
+    change(&mut manifest);
+    manifest.to_string().into_bytes()
 }
 
 /// A private key.
@@ -176,9 +180,7 @@ impl Signature {
     /// Changes what the manifest says.
     #[must_use]
     pub fn edit(mut self, change: impl FnOnce(&mut Value)) -> Self {
-        let mut manifest = serde_json::from_slice(&self.manifest).expect("a manifest");
-        change(&mut manifest);
-        self.manifest = manifest.to_string().into_bytes();
+        self.manifest = edited(&self.manifest, change);
         self
     }
 

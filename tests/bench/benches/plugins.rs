@@ -27,6 +27,10 @@ const RECEIVED_MS: u64 = 1_714_557_601_500;
 const SPAN: Duration = Duration::from_secs(2);
 
 /// Imports that answer nothing.
+pub(super) fn nothing() -> Imports {
+    Imports { log: Box::new(Nothing), state: Box::new(Nothing), records: Box::new(Nothing) }
+}
+
 struct Nothing;
 
 impl Log for Nothing {
@@ -53,8 +57,7 @@ fn load(engine: &Arc<Engine>, component: &[u8]) -> TelemetryPlugin {
 
 fn start(plugin: &TelemetryPlugin, limits: &Limits) -> TelemetryInstance {
     let setup = Setup { gateway: "edge".into(), binding: "bench".into(), config: "{}".into() };
-    let imports = Imports { log: Box::new(Nothing), state: Box::new(Nothing), records: Box::new(Nothing) };
-    plugin.start(&setup, limits, imports).unwrap()
+    plugin.start(&setup, limits, nothing()).unwrap()
 }
 
 /// Asks about so many messages; none when the call trapped.

@@ -1,15 +1,13 @@
 //! From a reference to an instance that has taken its configuration, as a gateway that starts goes there.
 
+use super::super::plugins::nothing;
 use super::SMALL;
 use crate::peer::program;
 use crate::table::{Table, ms};
 use causeway::artifacts::{Access, Artifacts, Settings};
 use causeway::config::{ArtifactsConfig, KeyConfig, RegistryConfig, TrustConfig};
 use causeway::plugins::{COMPILE, Plugins, PluginsMetrics, Wanted};
-use causeway_host::{
-    ChildCompiler, Compiler, EngineConfig, Imports, Level, Limits, Log, LostLines, ReadError, Records, Setup, State,
-    TelemetryPlugin,
-};
+use causeway_host::{ChildCompiler, Compiler, EngineConfig, Limits, Setup, TelemetryPlugin};
 use causeway_tests::Mutating;
 use causeway_tests::artifact::{Artifact, Key, Signature};
 use causeway_tests::mutating::Answer;
@@ -20,27 +18,6 @@ use tokio::runtime::Runtime;
 
 const STARTS: usize = if SMALL { 3 } else { 20 };
 const REPOSITORY: &str = "plugins/telemetry";
-
-/// Imports that answer nothing.
-struct Nothing;
-
-impl Log for Nothing {
-    fn write(&mut self, _: Level, _: &str) {}
-
-    fn lost(&mut self, _: LostLines) {}
-}
-
-impl State for Nothing {
-    fn get(&mut self, _: u32, _: &str) -> Option<Vec<u8>> {
-        None
-    }
-}
-
-impl Records for Nothing {
-    fn get(&mut self, _: u32, _: &str, _: &[&str]) -> Result<Option<String>, ReadError> {
-        Ok(None)
-    }
-}
 
 /// The three places that a plugin may come from.
 pub(super) fn cold() {
@@ -119,7 +96,7 @@ fn run(home: &Path, config: &Settings, runtime: &Runtime, reference: Option<&str
     let (component, _) = plugins.load(&Wanted::locked("telemetry", reference, None)).unwrap();
     let plugin = TelemetryPlugin::new(plugins.engine(), &component).unwrap();
     let setup = Setup { gateway: "bench".into(), binding: "bench".into(), config: "{}".into() };
-    let imports = Imports { log: Box::new(Nothing), state: Box::new(Nothing), records: Box::new(Nothing) };
+    let imports = nothing();
     let instance = plugin.start(&setup, &Limits::default(), imports).unwrap();
     let took = began.elapsed();
     drop(instance);
