@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file or a socket: time and bytes are arguments, so every rule is tested by value.
 
 pub mod coverage;
+pub mod dfu;
 pub mod frame;
 pub mod inflight;
 pub mod message;

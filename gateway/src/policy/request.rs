@@ -148,7 +148,7 @@ impl Action {
 }
 
 /// The interfaces that plugins can import, by their names in policies.
-pub(super) const IMPORTS: [&str; 3] = ["log", "state", "records"];
+pub(super) const IMPORTS: [&str; 4] = ["log", "state", "records", "firmware"];
 
 /// A part of the gateway that operators look at or change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -167,13 +167,15 @@ pub enum Area {
     Store,
     /// Plugins and their bindings.
     Plugins,
+    /// Firmware: releases, campaigns, what devices run.
+    Firmware,
     /// The audit log.
     Audit,
 }
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Gateway,
         Self::Devices,
         Self::Certificates,
@@ -181,6 +183,7 @@ impl Area {
         Self::Sessions,
         Self::Store,
         Self::Plugins,
+        Self::Firmware,
         Self::Audit,
     ];
 
@@ -194,6 +197,7 @@ impl Area {
             Self::Sessions => "sessions",
             Self::Store => "store",
             Self::Plugins => "plugins",
+            Self::Firmware => "firmware",
             Self::Audit => "audit",
         }
     }

@@ -1,0 +1,1 @@
+-- Step 7: firmware: what devices run and how they came to it, and what they are to get.
