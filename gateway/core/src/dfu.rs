@@ -70,6 +70,9 @@ pub struct Assignment {
     pub swap: bool,
     /// Which attempt at this release it is, from 1.
     pub attempt: u32,
+    /// What the device has stored of a release of this version is not to be built on, for it was another image, or an
+    /// attempt with it has failed: its transfer begins at 0, whatever offset it reports.
+    pub restart: bool,
 }
 
 /// Who assigned a release to a device.
