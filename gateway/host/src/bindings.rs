@@ -12,3 +12,18 @@ pub(crate) mod telemetry {
         imports: { default: trappable },
     });
 }
+
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from wit/")]
+pub(crate) mod dfu {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "dfu",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        imports: { default: trappable },
+        // What the kinds share is one type, and one function that answers it.
+        with: {
+            "causeway:plugin/types@0.1.0-draft": crate::bindings::telemetry::causeway::plugin::types,
+            "causeway:plugin/log@0.1.0-draft": crate::bindings::telemetry::causeway::plugin::log,
+        },
+    });
+}

@@ -64,5 +64,14 @@ pub enum Failure {
     Unavailable(String),
 }
 
+impl Failure {
+    /// What the guest says about it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        let (Self::Malformed(text) | Self::Rejected(text) | Self::Unavailable(text)) = self;
+        text
+    }
+}
+
 /// What became of one input.
 pub type Outcome = Result<Vec<Effect>, Failure>;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use thiserror::Error;
 use wasmtime::Store;
 
+use crate::bindings::telemetry::causeway::plugin::types;
 use crate::engine::Engine;
-use crate::imports::Imports;
-use crate::imports::log::Budget;
+use crate::imports::log::{Budget, Log};
 use crate::limits::{Exceeded, Limit, Limits, Trap, Usage};
 
 /// What an instance is told once, before its first call.
@@ -32,20 +32,28 @@ pub enum StartError {
     Trap(#[from] Trap),
 }
 
-/// What an instance's imports reach, and what is left of the call's budgets.
-pub(crate) struct Context {
+/// What an instance's imports reach, and what is left of the call's budgets. `R` is what its kind can read.
+pub(crate) struct Context<R> {
     usage: Usage,
-    pub(crate) imports: Imports,
+    pub(crate) log: Box<dyn Log>,
+    pub(crate) reads: R,
     pub(crate) budget: Budget,
     /// Messages of the call; none while the instance is set up.
     messages: usize,
     host_calls: usize,
+    read_bytes: usize,
 }
 
-impl Context {
+impl<R> Context<R> {
     /// Counts a call of an import.
     pub(crate) fn host_call(&mut self) -> wasmtime::Result<()> {
         self.host_calls = self.host_calls.checked_sub(1).ok_or(Exceeded(Limit::HostCalls))?;
+        Ok(())
+    }
+
+    /// Counts the bytes of an answer that the guest can ask for again and again.
+    pub(crate) fn read(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        self.read_bytes = self.read_bytes.checked_sub(bytes).ok_or(Exceeded(Limit::Output))?;
         Ok(())
     }
 
@@ -58,19 +66,23 @@ impl Context {
     }
 }
 
+/// The interface of types has no functions.
+impl<R> types::Host for Context<R> {}
+
 /// A store that holds one instance and knows the bounds of its calls.
-pub(crate) struct Bounded {
-    pub(crate) store: Store<Context>,
+pub(crate) struct Bounded<R: 'static> {
+    pub(crate) store: Store<Context<R>>,
     deadline_ticks: u64,
     limits: Limits,
     /// Its thread ends calls at their deadline, so it lives as long as there is an instance to call.
     _engine: Arc<Engine>,
 }
 
-impl Bounded {
-    pub(crate) fn new(engine: &Arc<Engine>, limits: &Limits, imports: Imports) -> Self {
+impl<R: 'static> Bounded<R> {
+    pub(crate) fn new(engine: &Arc<Engine>, limits: &Limits, log: Box<dyn Log>, reads: R) -> Self {
         let (usage, budget) = (Usage::new(limits), Budget::new(limits));
-        let context = Context { usage, imports, budget, messages: 0, host_calls: limits.host_calls };
+        let (host_calls, read_bytes) = (limits.host_calls, limits.output_bytes);
+        let context = Context { usage, log, reads, budget, messages: 0, host_calls, read_bytes };
         let mut store = Store::new(&engine.inner, context);
         store.limiter(|context| &mut context.usage);
         store.set_hostcall_fuel(limits.output_bytes);
@@ -85,16 +97,16 @@ impl Bounded {
     pub(crate) fn call<T>(
         &mut self,
         messages: usize,
-        body: impl FnOnce(&mut Store<Context>) -> wasmtime::Result<T>,
+        body: impl FnOnce(&mut Store<Context<R>>) -> wasmtime::Result<T>,
     ) -> Result<T, Trap> {
         self.store.set_epoch_deadline(self.deadline_ticks);
         let context = self.store.data_mut();
-        (context.budget, context.messages, context.host_calls) =
-            (Budget::new(&self.limits), messages, self.limits.host_calls);
+        (context.budget, context.messages) = (Budget::new(&self.limits), messages);
+        (context.host_calls, context.read_bytes) = (self.limits.host_calls, self.limits.output_bytes);
         let answer = body(&mut self.store);
         let context = self.store.data_mut();
         if let Some(lost) = context.budget.lost() {
-            context.imports.log.lost(lost);
+            context.log.lost(lost);
         }
         answer.map_err(|error| Trap::of(&error))
     }

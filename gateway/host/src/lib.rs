@@ -4,14 +4,16 @@
 //! The only package that names wasmtime, and nothing of wasmtime or of the generated bindings leaves it. It decides
 //! nothing: what a message is, what an effect may do and when to call again is the gateway's business.
 //!
-//! The three moments of a plugin are three types. [`Engine`] lives as long as the process, a [`TelemetryPlugin`] as long
-//! as one digest is loaded, a [`TelemetryInstance`] until its first trap.
+//! The three moments of a plugin are three types. [`Engine`] lives as long as the process, a [`TelemetryPlugin`] or
+//! [`DfuPlugin`](dfu::DfuPlugin) as long as one digest is loaded, a [`TelemetryInstance`] or
+//! [`DfuInstance`](dfu::DfuInstance) until its first trap.
 
 mod bindings;
 mod cache;
 mod compile;
 mod compile_child;
 mod component;
+pub mod dfu;
 mod effect;
 mod engine;
 mod imports;
@@ -26,10 +28,11 @@ pub use compile_child::CompileOrder;
 pub use component::{Component, Digest, LoadError};
 pub use effect::{Effect, Failure, Outcome, Publication, Qos, Row, StateChange};
 pub use engine::{Engine, EngineConfig, EngineError};
-pub use imports::Imports;
+pub use imports::firmware::{Firmware, MAX_BLOCK_BYTES, Patch};
 pub use imports::log::{Level, Log, LostLines};
 pub use imports::records::{ReadError, Records};
 pub use imports::state::State;
+pub use imports::{DfuImports, Imports};
 pub use instance::{Setup, StartError};
 pub use limits::{Limit, Limits, Trap};
 pub use outline::{Outline, OutlineError};

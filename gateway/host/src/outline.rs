@@ -6,7 +6,7 @@
 use thiserror::Error;
 use wasmparser::{Parser, Payload};
 
-use crate::telemetry;
+use crate::{dfu, telemetry};
 
 /// More names than any world has; a component with more is not worth reading on.
 const MAX_NAMES: usize = 1_000;
@@ -43,7 +43,10 @@ struct Kind {
     offered: &'static [&'static str],
 }
 
-const KINDS: [Kind; 1] = [Kind { name: telemetry::KIND, exports: telemetry::EXPORT, offered: telemetry::OFFERED }];
+const KINDS: [Kind; 2] = [
+    Kind { name: telemetry::KIND, exports: telemetry::EXPORT, offered: telemetry::OFFERED },
+    Kind { name: dfu::KIND, exports: dfu::EXPORT, offered: dfu::OFFERED },
+];
 
 impl Outline {
     /// Reads the names.

@@ -12,7 +12,7 @@ use crate::bindings::telemetry::{Telemetry, TelemetryPre};
 use crate::component::{Component, Digest, LoadError};
 use crate::effect::{Effect, Failure, Outcome, Publication, Qos, Row, StateChange};
 use crate::engine::Engine;
-use crate::imports::Imports;
+use crate::imports::{Imports, Reads};
 use crate::instance::{Bounded, Context, Setup, StartError};
 use crate::limits::{Limit, Limits, Trap};
 
@@ -33,7 +33,7 @@ pub(crate) const OFFERED: &[&str] = &[
 #[derive(Clone)]
 pub struct TelemetryPlugin {
     engine: Arc<Engine>,
-    pre: TelemetryPre<Context>,
+    pre: TelemetryPre<Context<Reads>>,
     digest: Digest,
 }
 
@@ -47,7 +47,8 @@ impl TelemetryPlugin {
         component.check_imports(KIND, OFFERED)?;
         let world = |error: wasmtime::Error| LoadError::World { kind: KIND, reason: format!("{error:#}") };
         let mut linker = Linker::new(&engine.inner);
-        Telemetry::add_to_linker::<_, HasSelf<_>>(&mut linker, |context: &mut Context| context).map_err(world)?;
+        Telemetry::add_to_linker::<_, HasSelf<_>>(&mut linker, |context: &mut Context<Reads>| context)
+            .map_err(world)?;
         let pre = linker.instantiate_pre(&component.inner).and_then(TelemetryPre::new).map_err(world)?;
         Ok(Self { engine: Arc::clone(engine), pre, digest: component.digest() })
     }
@@ -63,7 +64,8 @@ impl TelemetryPlugin {
     /// # Errors
     /// The plugin refuses the configuration, or traps.
     pub fn start(&self, setup: &Setup, limits: &Limits, imports: Imports) -> Result<TelemetryInstance, StartError> {
-        let mut bounded = Bounded::new(&self.engine, limits, imports);
+        let Imports { log, state, records } = imports;
+        let mut bounded = Bounded::new(&self.engine, limits, log, Reads { state, records });
         let guest = bounded.call(0, |store| self.pre.instantiate(store))?;
         let raw = RawSetup { gateway: &setup.gateway, binding: &setup.binding, config: &setup.config };
         let answer = bounded.call(0, |store| guest.causeway_plugin_config().call_configure(store, raw))?;
@@ -123,7 +125,7 @@ pub struct Batch<'a> {
 
 /// A plugin that is ready to be called.
 pub struct TelemetryInstance {
-    bounded: Bounded,
+    bounded: Bounded<Reads>,
     guest: Telemetry,
     state_version: u32,
     output_bytes: usize,
@@ -179,9 +181,6 @@ impl Debug for TelemetryInstance {
     }
 }
 
-/// The interface of types has no functions.
-impl raw_in::Host for Context {}
-
 const fn raw_sender<'a>(sender: &Sender<'a>) -> raw_in::Sender<'a> {
     raw_in::Sender { id: sender.id, attributes: sender.attributes }
 }
@@ -207,9 +206,16 @@ const fn raw_message<'a>(input: &Input<'a>) -> raw_in::Message<'a> {
 fn outcome(raw: raw::Outcome) -> Outcome {
     match raw {
         Ok(effects) => Ok(effects.into_iter().map(effect).collect()),
-        Err(raw_in::Failure::Malformed(reason)) => Err(Failure::Malformed(reason)),
-        Err(raw_in::Failure::Rejected(reason)) => Err(Failure::Rejected(reason)),
-        Err(raw_in::Failure::Unavailable(reason)) => Err(Failure::Unavailable(reason)),
+        Err(raw) => Err(failure(raw)),
+    }
+}
+
+/// The failure that all kinds share.
+pub(crate) fn failure(raw: raw_in::Failure) -> Failure {
+    match raw {
+        raw_in::Failure::Malformed(reason) => Failure::Malformed(reason),
+        raw_in::Failure::Rejected(reason) => Failure::Rejected(reason),
+        raw_in::Failure::Unavailable(reason) => Failure::Unavailable(reason),
     }
 }
 
@@ -233,7 +239,7 @@ fn effect(raw: raw_in::Effect) -> Effect {
 fn outcome_bytes(outcome: &Outcome) -> usize {
     match outcome {
         Ok(effects) => effects.iter().map(effect_bytes).sum(),
-        Err(Failure::Malformed(reason) | Failure::Rejected(reason) | Failure::Unavailable(reason)) => reason.len(),
+        Err(failure) => failure.text().len(),
     }
 }
 

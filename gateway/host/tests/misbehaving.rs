@@ -145,7 +145,7 @@ fn a_handle_bomb_ends_at_the_handles_it_may_have() {
     );
     let made = r#"(func (export "test:bomb/things#[constructor]thing") (result i32) (call $new (i32.const 1)))"#;
     let wat = wat.replace("(func $ok ", &format!("{made} (func $ok "));
-    let component = guest::encode_as(&wat, Some((world, "bomb")));
+    let component = guest::encode_as(&wat, "bomb", Some(world));
     assert_eq!(stopped(&component, &Limits { deadline: Duration::from_secs(20), ..limits() }).limit, Limit::Handles);
 }
 

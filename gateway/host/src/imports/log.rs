@@ -70,7 +70,7 @@ impl Budget {
     }
 }
 
-impl Host for Context {
+impl<R> Host for Context<R> {
     fn write(&mut self, level: Raw, text: String) -> wasmtime::Result<()> {
         self.host_call()?;
         let level = match level {
@@ -80,7 +80,7 @@ impl Host for Context {
             Raw::Debug => Level::Debug,
         };
         if let Some(line) = self.budget.take(&text) {
-            self.imports.log.write(level, line);
+            self.log.write(level, line);
         }
         Ok(())
     }

@@ -1,14 +1,16 @@
 //! The import `records`: single documents of collections that have a key.
 
 use crate::bindings::telemetry::causeway::plugin::records::{Host, ReadError as Raw};
+use crate::imports::Reads;
 use crate::instance::Context;
 
 /// Why a read has no answer; the guest is told.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ReadError {
-    /// The plugin may not read the collection, there is none of this name, or it has no key.
+    /// The plugin may not read this: a collection that it was not granted or that has no key, an image that is not its
+    /// device's.
     Denied(String),
-    /// The store does not answer in time.
+    /// It cannot be had now.
     Unavailable(String),
 }
 
@@ -33,7 +35,7 @@ pub trait Records: Send {
     fn get(&mut self, message: u32, collection: &str, key: &[&str]) -> Result<Option<String>, ReadError>;
 }
 
-impl Host for Context {
+impl Host for Context<Reads> {
     fn get(
         &mut self,
         message: u32,
@@ -43,7 +45,7 @@ impl Host for Context {
         self.host_call()?;
         self.check_message(message)?;
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
-        let answer = self.imports.records.get(message, &collection, &key);
+        let answer = self.reads.records.get(message, &collection, &key);
         Ok(answer.map_err(|error| match error {
             ReadError::Denied(reason) => Raw::Denied(reason),
             ReadError::Unavailable(reason) => Raw::Unavailable(reason),

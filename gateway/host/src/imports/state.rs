@@ -1,6 +1,7 @@
 //! The import `state`: what a plugin remembers about the key of a message.
 
 use crate::bindings::telemetry::causeway::plugin::state::Host;
+use crate::imports::Reads;
 use crate::instance::Context;
 
 /// Answers with what earlier calls of the binding left for a key.
@@ -21,10 +22,10 @@ pub trait State: Send {
     fn get(&mut self, message: u32, name: &str) -> Option<Vec<u8>>;
 }
 
-impl Host for Context {
+impl Host for Context<Reads> {
     fn get(&mut self, message: u32, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
         self.host_call()?;
         self.check_message(message)?;
-        Ok(self.imports.state.get(message, &name))
+        Ok(self.reads.state.get(message, &name))
     }
 }

@@ -78,20 +78,17 @@ pub(crate) fn module(body: &str) -> String {
 
 /// Makes a component of the world `telemetry` from a core module.
 pub(crate) fn encode(wat: &str) -> Vec<u8> {
-    encode_as(wat, None)
+    encode_as(wat, "telemetry", None)
 }
 
-/// Makes a component of a world in another package, which may include ours.
-pub(crate) fn encode_as(wat: &str, other: Option<(&str, &str)>) -> Vec<u8> {
+/// Makes a component of a world of ours, or of one in another package, which may include ours.
+pub(crate) fn encode_as(wat: &str, world: &str, other: Option<&str>) -> Vec<u8> {
     let mut module = wat::parse_str(wat).expect("the text is a module");
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("wit"));
     let wit = wit.into_iter().find(|folder| folder.is_dir()).expect("wit/ lies above the package");
     let mut resolve = Resolve::default();
     let (ours, _) = resolve.push_dir(wit).expect("wit/ is valid");
-    let (package, world) = match other {
-        Some((text, world)) => (resolve.push_str("other.wit", text).expect("valid WIT"), world),
-        None => (ours, "telemetry"),
-    };
+    let package = other.map_or(ours, |text| resolve.push_str("other.wit", text).expect("valid WIT"));
     let world = resolve.select_world(&[package], Some(world)).expect("the world exists");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the world fits");
     ComponentEncoder::default().module(&module).expect("a module").encode().expect("a component")
