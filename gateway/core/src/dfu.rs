@@ -2,6 +2,10 @@
 //!
 //! The language of devices is not here but in plugins; what is decided about devices is in the modules below.
 
+pub mod query;
+pub mod transition;
+pub mod window;
+
 use std::sync::Arc;
 
 /// The longest version, in bytes.
