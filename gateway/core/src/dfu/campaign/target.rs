@@ -1,0 +1,246 @@
+//! One device of a campaign, and how many of them are how far.
+
+use crate::dfu::Turn;
+
+/// How far a device of a campaign is.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Standing {
+    /// Its wave is not open, or it has not asked since.
+    Queued,
+    /// It has asked, and was found to be due.
+    Offered,
+    /// It is being sent the release, or starts it.
+    InProgress,
+    /// It runs the release.
+    Succeeded,
+    /// Its last attempt failed; there will be another one.
+    Failed,
+    /// It failed too often.
+    Quarantined,
+    /// It does not get the release, for the reason beside it.
+    Skipped,
+    /// The campaign was aborted before it had the release.
+    Cancelled,
+}
+
+impl Standing {
+    /// All of them, in the order in which a device goes through them.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Offered,
+        Self::InProgress,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Quarantined,
+        Self::Skipped,
+        Self::Cancelled,
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Offered => "offered",
+            Self::InProgress => "in-progress",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Quarantined => "quarantined",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// What a word stands for.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|standing| standing.word() == word)
+    }
+
+    /// Whether the campaign waits for the device no longer.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Quarantined | Self::Skipped | Self::Cancelled)
+    }
+}
+
+/// A device of a campaign.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Target {
+    /// Its wave, from 1; 0 if it was done or skipped from the beginning.
+    pub wave: u32,
+    /// How far it is.
+    pub standing: Standing,
+    /// Attempts that failed.
+    pub failures: u32,
+    /// The number of the last attempt; 0 before the first.
+    pub attempt: u32,
+    /// Why it failed or was skipped, for the operator.
+    pub reason: Option<String>,
+    /// When it came to stand so, Unix ms.
+    pub at_ms: u64,
+}
+
+/// What happens to a device of a campaign.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// How far it is then.
+    pub to: Standing,
+    /// Whether an attempt failed.
+    pub failed: bool,
+    /// The number of the attempt, if one begins.
+    pub attempt: Option<u32>,
+    /// Why, for the operator.
+    pub reason: Option<String>,
+    /// When, Unix ms.
+    pub at_ms: u64,
+}
+
+impl Target {
+    /// A device that waits for its wave.
+    #[must_use]
+    pub const fn queued(wave: u32, at_ms: u64) -> Self {
+        Self { wave, standing: Standing::Queued, failures: 0, attempt: 0, reason: None, at_ms }
+    }
+
+    /// Applies a change; false if it comes too late to matter.
+    pub(super) fn apply(&mut self, change: &Change) -> bool {
+        if !self.admits(change.to) {
+            return false;
+        }
+        self.standing = change.to;
+        self.failures += u32::from(change.failed);
+        self.attempt = change.attempt.unwrap_or(self.attempt);
+        if change.reason.is_some() || change.to == Standing::Succeeded {
+            self.reason.clone_from(&change.reason);
+        }
+        self.at_ms = change.at_ms;
+        true
+    }
+
+    /// Whether the campaign's error threshold counts it.
+    #[must_use]
+    pub const fn is_erring(&self) -> bool {
+        erring(self.standing, self.failures > 0)
+    }
+
+    /// What is final stays so, but for a device that was forgiven, or that had the release when it was cancelled.
+    const fn admits(&self, to: Standing) -> bool {
+        match self.standing {
+            Standing::Succeeded | Standing::Skipped => false,
+            Standing::Cancelled => matches!(to, Standing::Succeeded),
+            Standing::Quarantined => !matches!(to, Standing::Queued | Standing::Skipped),
+            Standing::Queued | Standing::Offered | Standing::InProgress | Standing::Failed => true,
+        }
+    }
+}
+
+impl Change {
+    /// What a turning point of its update means to a device's campaign.
+    #[must_use]
+    pub fn of_turn(turn: &Turn, at_ms: u64) -> Self {
+        let to = |to| Self { to, failed: false, attempt: None, reason: None, at_ms };
+        match turn {
+            Turn::Assigned => to(Standing::Offered),
+            Turn::Started => to(Standing::InProgress),
+            Turn::SwapSent(attempt) => Self { attempt: Some(*attempt), ..to(Standing::InProgress) },
+            Turn::Confirmed => to(Standing::Succeeded),
+            Turn::Failed(reason) => Self { failed: true, reason: Some(reason.clone()), ..to(Standing::Failed) },
+            Turn::Quarantined => to(Standing::Quarantined),
+        }
+    }
+
+    /// The device does not get the release.
+    #[must_use]
+    pub const fn skipped(reason: String, at_ms: u64) -> Self {
+        Self { to: Standing::Skipped, failed: false, attempt: None, reason: Some(reason), at_ms }
+    }
+
+    /// The device was found to run the release.
+    #[must_use]
+    pub const fn found(at_ms: u64) -> Self {
+        Self { to: Standing::Succeeded, failed: false, attempt: None, reason: None, at_ms }
+    }
+
+    /// The campaign was aborted.
+    #[must_use]
+    pub const fn cancelled(at_ms: u64) -> Self {
+        Self { to: Standing::Cancelled, failed: false, attempt: None, reason: None, at_ms }
+    }
+}
+
+const fn erring(standing: Standing, failed: bool) -> bool {
+    match standing {
+        Standing::Quarantined => true,
+        Standing::Queued | Standing::Offered | Standing::InProgress | Standing::Failed => failed,
+        Standing::Succeeded | Standing::Skipped | Standing::Cancelled => false,
+    }
+}
+
+/// How many devices are how far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    counts: [u64; Standing::ALL.len()],
+    erring: u64,
+}
+
+impl Tally {
+    /// So many devices that stand so, with a failed attempt or without.
+    pub fn add(&mut self, standing: Standing, failed: bool, devices: u64) {
+        if let Some(count) = self.counts.get_mut(standing as usize) {
+            *count += devices;
+        }
+        self.erring += if erring(standing, failed) { devices } else { 0 };
+    }
+
+    /// One device more.
+    pub fn put(&mut self, target: &Target) {
+        self.add(target.standing, target.failures > 0, 1);
+    }
+
+    /// One device less, as it was put in.
+    pub fn take(&mut self, target: &Target) {
+        if let Some(count) = self.counts.get_mut(target.standing as usize) {
+            *count = count.saturating_sub(1);
+        }
+        self.erring = self.erring.saturating_sub(u64::from(target.is_erring()));
+    }
+
+    /// Both together.
+    pub fn join(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.erring += other.erring;
+    }
+
+    /// Devices that stand so.
+    #[must_use]
+    pub fn count(&self, standing: Standing) -> u64 {
+        self.counts.get(standing as usize).copied().unwrap_or(0)
+    }
+
+    /// All devices.
+    #[must_use]
+    pub fn devices(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Devices that the thresholds are about: all but those that were skipped or cancelled.
+    #[must_use]
+    pub fn counted(&self) -> u64 {
+        self.devices() - self.count(Standing::Skipped) - self.count(Standing::Cancelled)
+    }
+
+    /// Devices that failed and have not succeeded since.
+    #[must_use]
+    pub const fn erring(&self) -> u64 {
+        self.erring
+    }
+
+    /// Devices that the campaign waits for.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        Standing::ALL.into_iter().filter(|standing| !standing.is_final()).map(|standing| self.count(standing)).sum()
+    }
+}
