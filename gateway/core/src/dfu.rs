@@ -3,10 +3,13 @@
 //! The language of devices is not here but in plugins; what is decided about devices is in the modules below.
 
 pub mod campaign;
+pub mod pace;
 pub mod query;
 pub mod transition;
+pub mod update;
 pub mod window;
 
+use std::fmt;
 use std::sync::Arc;
 
 /// The longest version, in bytes.
@@ -106,6 +109,21 @@ pub enum Hold {
         /// When the next attempt may begin.
         until_ms: u64,
     },
+    /// The gateway watches over as many devices as it may.
+    Full,
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(reason) => f.write_str(reason),
+            Self::Paused => f.write_str("its campaign is paused"),
+            Self::Window { opens_ms: Some(_) } => f.write_str("no maintenance window is open"),
+            Self::Window { opens_ms: None } => f.write_str("no maintenance window opens any more"),
+            Self::BackOff { .. } => f.write_str("the last attempt failed, and the next one has to wait"),
+            Self::Full => f.write_str("the gateway watches over as many devices as it may (dfu.max_devices)"),
+        }
+    }
 }
 
 /// What a device is told.

@@ -1,0 +1,93 @@
+//! A release on its way to one device, what is counted of it, and how it ends.
+
+use super::super::{By, Release};
+
+/// A release on its way to a device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Target {
+    /// The firmware's name.
+    pub name: String,
+    /// The release's version.
+    pub version: String,
+    /// The digest of its image.
+    pub image: String,
+    /// The image's size in bytes.
+    pub size: u64,
+    /// Who assigned it.
+    pub by: By,
+    /// What the device ran before.
+    pub from: String,
+    /// What the device has stored of a release of this version is not of this image, or an attempt with it has failed.
+    pub restart: bool,
+    /// When the running attempt, or else the last one, began, Unix ms.
+    pub started_ms: Option<u64>,
+    /// What was counted in it.
+    pub tally: Tally,
+}
+
+/// What is counted in one attempt.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// What the device has of the release; of the patch, if it gets one.
+    pub offset: u64,
+    /// The format of the patch that it gets, if it is not the image itself.
+    pub patch: Option<String>,
+    /// Blocks, those that were sent again too.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How often the device began anew.
+    pub restarts: u32,
+    /// How often it was told to start the release.
+    pub swaps: u32,
+    /// The length of the last block at the beginning of the image.
+    pub first: u32,
+}
+
+/// An attempt that is over: a line of the device's history.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ended {
+    /// The release as it was on its way.
+    pub target: Target,
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub end: End,
+    /// When, Unix ms.
+    pub at_ms: u64,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum End {
+    /// The device runs the release.
+    Confirmed,
+    /// It does not; the text says what it does.
+    Failed(String),
+    /// It is to get something else.
+    Superseded,
+}
+
+impl Target {
+    /// Whether it is that very release.
+    pub(super) fn is(&self, release: &Release) -> bool {
+        self.version == release.version && self.name == release.name && self.image == release.image
+    }
+
+    pub(super) fn new(release: &Release, by: &By, from: String, restart: bool) -> Self {
+        let Release { name, version, image, size, .. } = release.clone();
+        Self { name, version, image, size, by: by.clone(), from, restart, started_ms: None, tally: Tally::default() }
+    }
+}
+
+impl Tally {
+    pub(super) fn write(&mut self, offset: u64, length: u32, patch: &Option<String>) {
+        self.offset = offset;
+        if offset == 0 {
+            self.first = length;
+        }
+        self.patch.clone_from(patch);
+        self.blocks = self.blocks.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(u64::from(length));
+    }
+}
