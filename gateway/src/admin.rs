@@ -38,8 +38,9 @@ pub use self::metrics::AdminMetrics;
 pub use self::openapi::document as openapi;
 pub use self::reload::{Configuration, LastReload, Reloads, What};
 pub use self::views::{
-    BindingView, CanaryBrief, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView, ListenerView, Look,
-    Order, Orders, PluginOrder, SessionView, Swap, Swapped, Swapping, View, Views,
+    BindingView, CanaryBrief, CanaryOrder, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView,
+    ListenerView, Look, Order, Orders, PluginOrder, SessionView, Shadow, Shadowing, Swap, Swapped, Swapping, View,
+    Views,
 };
 use crate::clock::Clock;
 use crate::config::Config;

@@ -42,9 +42,9 @@ use crate::recording::Recordings;
 use crate::store::Store;
 
 pub use binding::{Binding, BindingStatus, State};
-pub use canary::{Canaries, CanaryCounts, CanaryState, CanaryStatus, Difference};
+pub use canary::{Canaries, CanaryCounts, CanaryState, CanaryStatus, ChosenCanary, Difference};
 pub use metrics::DispatchMetrics;
-pub use open::{OpenError, Problem, check};
+pub use open::{OpenError, Problem, check, check_canaries};
 pub use permissions::{Denial, Permissions};
 pub use versions::{Chosen, Configured, TookOver};
 
@@ -142,10 +142,9 @@ impl Dispatch {
             };
             worker.spawn(signals)?;
         }
-        for binding in &self.bindings {
-            self.canaries.apply(&binding.config);
-        }
-        tokio::spawn(ask_again(self.bindings.clone(), self.parts.retry, stopping.clone()));
+        self.canaries.begin();
+        let (bindings, canaries, retry) = (self.bindings.clone(), self.canaries.clone(), self.parts.retry);
+        tokio::spawn(ask_again(bindings, canaries, retry, stopping.clone()));
         let outbox = outbox::Sender { parts: self.parts.clone(), publish, wake, stopping: stopping.clone() };
         let outbox = tokio::spawn(outbox.run());
         self.running = Some(Running { draining, stopping, ended, outbox });
@@ -178,8 +177,9 @@ impl Dispatch {
 }
 
 /// Asks again for the plugins that were not to be had, each on a thread of its own, because it may take minutes.
-async fn ask_again(bindings: Vec<Arc<Binding>>, retry: Duration, stopping: CancellationToken) {
+async fn ask_again(bindings: Vec<Arc<Binding>>, canaries: Canaries, retry: Duration, stopping: CancellationToken) {
     while tokio::time::timeout(retry, stopping.cancelled()).await.is_err() {
+        canaries.ask_again();
         for binding in bindings.iter().filter(|binding| binding.waits()) {
             let binding = Arc::clone(binding);
             let name = format!("prepare-{}", binding.name());

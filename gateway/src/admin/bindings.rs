@@ -12,10 +12,10 @@ use super::{BindingView, Context, PluginOrder};
 use crate::store::versions;
 
 /// The part of the time of a request that is waited for a version to take over; it goes on when nobody waits any more.
-const PATIENCE: f64 = 0.8;
+pub(super) const PATIENCE: f64 = 0.8;
 
 /// How often a binding is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(20);
+pub(super) const LOOK: Duration = Duration::from_millis(20);
 
 /// The bindings and how far behind they are.
 pub(super) async fn list(context: Context, _: Call) -> Result<Json, Refused> {
@@ -70,7 +70,7 @@ async fn swap(context: &Context, name: &str, order: PluginOrder) -> Result<Json,
 }
 
 /// The binding, and how far the order has come.
-fn answer(context: &Context, name: &str, outcome: &str) -> Result<Json, Refused> {
+pub(super) fn answer(context: &Context, name: &str, outcome: &str) -> Result<Json, Refused> {
     let mut shown = json!(view(context, name)?);
     if let Some(shown) = shown.as_object_mut() {
         shown.insert("outcome".to_owned(), outcome.into());
@@ -78,11 +78,11 @@ fn answer(context: &Context, name: &str, outcome: &str) -> Result<Json, Refused>
     Ok(shown)
 }
 
-fn view(context: &Context, name: &str) -> Result<BindingView, Refused> {
+pub(super) fn view(context: &Context, name: &str) -> Result<BindingView, Refused> {
     let found = (context.views.bindings)().into_iter().find(|binding| binding.name == name);
     found.ok_or_else(|| unknown(name))
 }
 
-fn unknown(name: &str) -> Refused {
+pub(super) fn unknown(name: &str) -> Refused {
     Refused::unknown(format!("there is no binding `{name}`"))
 }

@@ -47,6 +47,28 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     Route {
         method: Method::Post,
+        path: "/v1/bindings/{name}/canary",
+        action: Operate,
+        area: Area::Plugins,
+        summary: "Have a binding try another plugin as its canary, also at later starts, until the configuration names another canary.",
+        query: &[],
+        body: Some(
+            "`reference`: where the plugin comes from; optionally `signed_as`, the repository that its signature must name.",
+        ),
+        handler: handler!(canaries::set),
+    },
+    Route {
+        method: Method::Delete,
+        path: "/v1/bindings/{name}/canary",
+        action: Operate,
+        area: Area::Plugins,
+        summary: "Take the canary of a binding away, also at later starts, until the configuration names another one.",
+        query: &[],
+        body: None,
+        handler: handler!(canaries::end),
+    },
+    Route {
+        method: Method::Post,
         path: "/v1/bindings/{name}/plugin",
         action: Operate,
         area: Area::Plugins,

@@ -74,7 +74,7 @@ fn fixture_with(config: &str) -> Fixture {
             canary: Box::new(|_| None),
             journal: Box::new(move || journal.clone()),
         },
-        orders: Orders { replay: Box::new(|_| false), swap: Box::new(|_, _| None) },
+        orders: Orders { replay: Box::new(|_| false), swap: Box::new(|_, _| None), shadow: Box::new(|_, _| None) },
         metrics: AdminMetrics::new(&mut registry),
         tasks: TaskTracker::new(),
     });

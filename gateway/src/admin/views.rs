@@ -32,6 +32,8 @@ pub struct Orders {
     pub replay: Order,
     /// Another version of its plugin is to run.
     pub swap: Swap,
+    /// Another version of its plugin is to be its canary, or none.
+    pub shadow: Shadow,
 }
 
 /// Tells the binding of a name, without waiting for what comes of it; `false` if there is none.
@@ -40,6 +42,21 @@ pub type Order = Box<dyn Fn(&str) -> bool + Send + Sync>;
 /// Tells the binding of a name which version to run; none if there is no such binding. What comes of it can be waited
 /// for; it goes on when nobody does.
 pub type Swap = Box<dyn Fn(&str, PluginOrder) -> Option<Swapping> + Send + Sync>;
+
+/// Tells the binding of a name which canary to have; none if there is no such binding. What comes of it can be waited for.
+pub type Shadow = Box<dyn Fn(&str, Option<CanaryOrder>) -> Option<Shadowing> + Send + Sync>;
+
+/// What comes of telling a binding which canary to have.
+pub type Shadowing = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Which canary a binding is to have, until the configuration names another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CanaryOrder {
+    /// Where its version comes from.
+    pub reference: String,
+    /// The repository that its signature is to be about, if that is another than the reference's.
+    pub signed_as: Option<String>,
+}
 
 /// What comes of telling a binding which version to run.
 pub type Swapping = Pin<Box<dyn Future<Output = Result<Swapped, String>> + Send>>;
@@ -160,6 +177,8 @@ pub struct BindingView {
 pub struct CanaryBrief {
     /// Where its version came from.
     pub plugin: String,
+    /// Whether an operator chose it, or its end, over what the configuration says.
+    pub chosen: bool,
     /// `preparing`, `running`, `refused` or `ended`.
     pub state: &'static str,
     /// Messages that it was compared by.
@@ -173,6 +192,8 @@ pub struct CanaryBrief {
 pub struct CanaryView {
     /// Where its version came from.
     pub plugin: String,
+    /// Whether an operator chose it, or its end, over what the configuration says.
+    pub chosen: bool,
     /// The digest of its version, once it is known.
     pub digest: Option<String>,
     /// `preparing`, `running`, `refused` or `ended`.

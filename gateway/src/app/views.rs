@@ -1,15 +1,18 @@
 //! Pictures of the parts in motion, for operators: the parts know no JSON and the admin API does not know the parts.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::admin::{
-    BindingView, CanaryBrief, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView, ListenerView,
-    Orders, PluginOrder, SessionView, Swapped, Swapping, Views,
+    BindingView, CanaryBrief, CanaryOrder, CanaryView, ConnectionView, CursorView, DifferenceView, JournalView,
+    ListenerView, Orders, PluginOrder, SessionView, Shadowing, Swapped, Swapping, Views,
 };
-use crate::dispatch::{Binding, BindingStatus, Canaries, CanaryStatus, Chosen, Difference, Dispatch, State, TookOver};
+use crate::dispatch::{
+    Binding, BindingStatus, Canaries, CanaryStatus, Chosen, ChosenCanary, Difference, Dispatch, State, TookOver,
+};
 use crate::journal::{CursorStatus, Journal, JournalState};
 use crate::metrics::Alarms;
 use crate::mqtt::broker::Broker;
@@ -41,19 +44,30 @@ pub(super) fn views(broker: &Arc<Broker>, listeners: Vec<Listening>, dispatch: &
 }
 
 /// What operators can tell bindings.
-pub(super) fn orders(bindings: &[Arc<Binding>]) -> Orders {
-    let (all, others) = (bindings.to_vec(), bindings.to_vec());
+pub(super) fn orders(bindings: &[Arc<Binding>], canaries: &Canaries) -> Orders {
+    let (all, others, shadowed) = (bindings.to_vec(), bindings.to_vec(), bindings.to_vec());
     let find = |all: &[Arc<Binding>], name: &str| all.iter().find(|binding| binding.name() == name).cloned();
     let replay = move |name: &str| find(&all, name).map(|binding| binding.replay()).is_some();
     let swap = move |name: &str, order| Some(swapping(find(&others, name)?, order));
-    Orders { replay: Box::new(replay), swap: Box::new(swap) }
+    let canaries = canaries.clone();
+    let shadow = move |name: &str, order| Some(shadowing(find(&shadowed, name)?.name(), &canaries, order));
+    Orders { replay: Box::new(replay), swap: Box::new(swap), shadow: Box::new(shadow) }
 }
 
-/// Prepares a version on a thread of its own: that may take minutes, and outlives whoever asked.
+fn shadowing(binding: &str, canaries: &Canaries, order: Option<CanaryOrder>) -> Shadowing {
+    let (name, canaries) = (binding.to_owned(), canaries.clone());
+    preparing(binding, move || {
+        let chosen = order.map(|CanaryOrder { reference, signed_as }| ChosenCanary { reference, signed_as });
+        canaries.choose(&name, chosen).map_err(|problem| {
+            tracing::warn!(binding = name, %problem, "the canary of a binding stays what it was");
+            problem.to_string()
+        })
+    })
+}
+
 fn swapping(binding: Arc<Binding>, order: PluginOrder) -> Swapping {
-    let (done, swapped) = oneshot::channel();
-    let name = format!("prepare-{}", binding.name());
-    let work = move || {
+    let name = binding.name().to_owned();
+    preparing(&name, move || {
         let took_over = match order {
             PluginOrder::Resume => binding.resume(),
             PluginOrder::Set { reference, signed_as, allow_downgrade } => {
@@ -62,13 +76,24 @@ fn swapping(binding: Arc<Binding>, order: PluginOrder) -> Swapping {
         };
         let swapped =
             took_over.map(|TookOver { digest, number, changed }| Swapped { digest, decision: number, changed });
+        swapped.map_err(|problem| problem.to_string())
+    })
+}
+
+/// Prepares a version on a thread of its own: that may take minutes, and outlives whoever asked.
+fn preparing<T: Send + 'static>(
+    binding: &str,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Pin<Box<dyn Future<Output = Result<T, String>> + Send>> {
+    let (done, prepared) = oneshot::channel();
+    let work = move || {
         // Whoever asked may have gone away.
-        let _ = done.send(swapped.map_err(|problem| problem.to_string()));
+        let _ = done.send(work());
     };
-    let started = std::thread::Builder::new().name(name).spawn(work);
+    let started = std::thread::Builder::new().name(format!("prepare-{binding}")).spawn(work);
     Box::pin(async move {
         started.map_err(|error| error.to_string())?;
-        swapped.await.unwrap_or_else(|_| Err("the version was not prepared; the log says why".to_owned()))
+        prepared.await.unwrap_or_else(|_| Err("the version was not prepared; the log says why".to_owned()))
     })
 }
 
@@ -149,6 +174,7 @@ fn binding_view(status: BindingStatus, canaries: &Canaries) -> BindingView {
 fn canary_brief(status: &CanaryStatus) -> CanaryBrief {
     CanaryBrief {
         plugin: status.plugin.clone(),
+        chosen: status.chosen,
         state: status.state.word(),
         inputs: status.counts.inputs(),
         differing: status.counts.different + status.counts.trapped,
@@ -160,6 +186,7 @@ fn canary_view(status: CanaryStatus) -> CanaryView {
         state: status.state.word(),
         reason: status.state.reason().cloned(),
         plugin: status.plugin,
+        chosen: status.chosen,
         digest: status.digest,
         against: status.against,
         since_ms: status.since_ms,

@@ -130,6 +130,18 @@ impl Found {
                 remedy,
             });
         }
+        for (canary, binding, problem) in dispatch::check_canaries(&config.bindings, &bench.plugins, gateway, policies)
+        {
+            let (message, remedy) = problem.told();
+            self.warnings.push(Problem {
+                file: file.to_owned(),
+                line: None,
+                key: format!("bindings: {}: canary", binding.name),
+                value: canary.plugin.clone(),
+                message,
+                remedy,
+            });
+        }
     }
 
     fn listeners(&mut self, config: &Config, file: &Path) {

@@ -8,6 +8,7 @@ mod inspect;
 mod keygen;
 mod list;
 mod lock;
+mod named;
 mod place;
 mod pull;
 mod push;
@@ -71,7 +72,7 @@ enum Verb {
     Export(carry::Export),
     /// Carry plugins in that `export` carried out.
     Import(carry::Import),
-    /// Have a binding of a running gateway run another plugin.
+    /// Have a binding of a running gateway run another plugin, or watch one as its canary.
     Set(set::Set),
 }
 

@@ -55,7 +55,8 @@ pub(super) fn millis(value: &Json, key: &str) -> String {
 pub(super) fn canary(binding: &Json) -> String {
     let Some(canary) = binding.get("canary").filter(|canary| canary.is_object()) else { return "-".to_owned() };
     let [state, inputs, differing] = ["state", "inputs", "differing"].map(|key| text(canary, key));
-    format!("{state}, {differing} of {inputs} differ")
+    let chosen = if canary["chosen"] == true { " (chosen)" } else { "" };
+    format!("{state}, {differing} of {inputs} differ{chosen}")
 }
 
 /// The items of a list under a key; none if there is no list.

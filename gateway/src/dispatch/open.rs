@@ -10,7 +10,7 @@ use rusqlite::Transaction;
 use thiserror::Error;
 
 use super::binding::{Binding, Counts, Shared, Standing, Topics};
-use super::canary::{Canaries, Cast};
+use super::canary::{Canaries, Cast, Ground};
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
 use super::orders::Desk;
@@ -19,7 +19,7 @@ use super::places::{self, Spread};
 use super::versions::{Build, Configured, Deciding, Rehearse, Versions};
 use super::worker::Worker;
 use super::{Dispatch, Parts};
-use crate::config::{self, BindingConfig, Delivery, PluginKind};
+use crate::config::{self, BindingConfig, CanaryConfig, Delivery, PluginKind};
 use crate::journal::{Budget, Cursor, Overflow, Position};
 use crate::plugins::{self, Origin, Plugins, Wanted};
 use crate::policy::Policies;
@@ -128,8 +128,7 @@ impl Dispatch {
     pub fn open(configs: &[BindingConfig], plugins: &Plugins, parts: Parts) -> Result<Self, Vec<OpenError>> {
         let mut errors = Vec::new();
         let (mut bindings, mut waiting) = (Vec::new(), Vec::new());
-        let (recordings, clock) = (parts.recordings.clone(), parts.clock.clone());
-        let canaries = Canaries::new(cast(plugins, &parts), recordings, clock, parts.metrics.canaries.clone());
+        let canaries = Canaries::open(ground(plugins, &parts), configs);
         forget_components(plugins, &parts);
         for config in configs {
             match open(config, plugins, &parts) {
@@ -161,8 +160,25 @@ pub fn check<'b>(
     gateway: &str,
     policies: Option<&Policies>,
 ) -> Vec<(&'b BindingConfig, Problem)> {
-    let try_one = |config: &BindingConfig| guest(config, plugins, gateway, log(config, None), policies).map(drop);
+    let try_one = |config: &BindingConfig| guest(config, plugins, gateway, policies).map(drop);
     bindings.iter().filter_map(|config| try_one(config).err().map(|problem| (config, problem))).collect()
+}
+
+/// The same for the canaries that the configuration names, each in the role of its binding. Blocks.
+pub fn check_canaries<'b>(
+    bindings: &'b [BindingConfig],
+    plugins: &Plugins,
+    gateway: &str,
+    policies: Option<&Policies>,
+) -> Vec<(&'b CanaryConfig, &'b BindingConfig, Problem)> {
+    let check = |binding: &'b BindingConfig| {
+        let canary = binding.canary.as_ref()?;
+        let (plugin, signed_as) = (canary.plugin.clone(), canary.signed_as.clone());
+        let as_plugin = BindingConfig { plugin, signed_as, ..binding.clone() };
+        let problem = guest(&as_plugin, plugins, gateway, policies).err()?;
+        Some((canary, binding, problem))
+    };
+    bindings.iter().filter_map(check).collect()
 }
 
 /// The binding's plugin with a first instance that has taken its configuration.
@@ -170,12 +186,17 @@ fn guest(
     config: &BindingConfig,
     plugins: &Plugins,
     gateway: &str,
-    log: telemetry::Log,
     policies: Option<&Policies>,
 ) -> Result<Guest, Problem> {
     let (component, origin) =
         plugins.load(&Wanted::locked(kind(config), &config.plugin, config.signed_as.as_deref()))?;
-    build(config, plugins, (&component, &origin), gateway, log, policies)
+    build(config, plugins, (&component, &origin), gateway, log(config, None), policies)
+}
+
+/// What canaries stand on.
+fn ground(plugins: &Plugins, parts: &Parts) -> Ground {
+    let (recordings, clock, store) = (parts.recordings.clone(), parts.clock.clone(), parts.store.clone());
+    Ground { cast: cast(plugins, parts), recordings, clock, metrics: parts.metrics.canaries.clone(), store }
 }
 
 /// Makes the versions of canaries: they may import what their bindings' plugins may, and have to take the same

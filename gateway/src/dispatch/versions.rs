@@ -476,7 +476,7 @@ impl Versions {
 }
 
 /// A reference as the configuration writes it, so that they can be compared.
-fn written(reference: &str) -> Result<String, Problem> {
+pub(super) fn written(reference: &str) -> Result<String, Problem> {
     let parsed: Reference = reference.parse().map_err(plugins::LoadError::Reference)?;
     match &parsed {
         Reference::File(path) | Reference::Layout { path, .. } if !path.is_absolute() => {

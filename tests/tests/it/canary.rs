@@ -157,6 +157,92 @@ async fn a_canary_that_traps_or_is_slow_disturbs_nobody() {
     }
 }
 
+/// What a command that must not fail prints.
+fn ordered(gateway: &Gateway, arguments: &[&str]) -> String {
+    let said = gateway.operator(arguments);
+    assert!(said.status.success(), "{arguments:?}: {said:?}");
+    String::from_utf8(said.stdout).unwrap()
+}
+
+/// The same binding without a canary of the configuration.
+fn without_canary() -> Setup {
+    shadowed(&doubles()).set("bindings", json!([binding("counts.wasm", None)]))
+}
+
+#[tokio::test]
+async fn a_canary_begins_and_ends_by_command_and_over_restarts() {
+    let mut gateway = without_canary().start().await;
+    let next = gateway.setup().path("next.wasm");
+    let next = next.to_str().unwrap();
+    let said = ordered(&gateway, &["plugin", "set", "counts", next, "--shadow"]);
+    assert!(said.starts_with("counts: canary running, file://"), "{said}");
+    drive(&gateway, 5).await;
+    let (canary, code) = seen(&gateway, 10).await;
+    assert_eq!((&canary["different"], &canary["chosen"], code), (&10.into(), &true.into(), Some(1)), "{canary}");
+    let listed = ordered(&gateway, &["binding", "list"]);
+    assert!(listed.contains("running, 10 of 10 differ (chosen)"), "{listed}");
+    handled(&gateway, 10).await;
+    assert_eq!(VEHICLES.map(|vehicle| counted(&gateway, vehicle)), [5, 5]);
+
+    // What is not to be had changes nothing.
+    let refused = gateway.operator(&["plugin", "set", "counts", "/nowhere.wasm", "--shadow"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("/nowhere.wasm"), "{said}");
+    assert_eq!(diff(&gateway).0["inputs"], 10);
+
+    assert_eq!(gateway.stop().await.code(), Some(0));
+    gateway.launch().await;
+    in_state(&gateway, "running").await;
+    let said = ordered(&gateway, &["plugin", "set", "counts", "--no-shadow"]);
+    assert_eq!(said, "counts: no canary\n");
+    assert_eq!(gateway.stop().await.code(), Some(0));
+    gateway.launch().await;
+    let missing = gateway.operator(&["plugin", "diff", "counts"]);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("has no canary"), "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_chosen_canary_goes_when_the_configuration_names_another() {
+    let gateway = shadowed(&doubles()).start().await;
+    in_state(&gateway, "running").await;
+    ordered(&gateway, &["plugin", "set", "counts", "--no-shadow"]);
+    let (canary, code) = diff(&gateway);
+    assert_eq!((&canary["state"], &canary["chosen"], code), (&"ended".into(), &true.into(), Some(1)), "{canary}");
+    assert!(canary["reason"].as_str().unwrap().contains("--no-shadow"), "{canary}");
+    ordered(&gateway, &["reload"]);
+    assert_eq!(diff(&gateway).0["state"], "ended", "the configuration says what it said");
+
+    let mut gateway = gateway;
+    gateway.setup_mut().change("bindings", json!([binding("counts.wasm", Some("counts.wasm"))]));
+    let _ = gateway.setup().write_config();
+    ordered(&gateway, &["reload"]);
+    in_state(&gateway, "running").await;
+    let (canary, _) = diff(&gateway);
+    assert!(canary["plugin"].as_str().unwrap().ends_with("counts.wasm") && canary["chosen"] == false, "{canary}");
+}
+
+#[test]
+fn the_ways_to_begin_and_end_a_canary_exclude_one_another() {
+    for arguments in [
+        ["plugin", "set", "counts", "--shadow", "--no-shadow"].as_slice(),
+        &["plugin", "set", "counts", "a.wasm", "--no-shadow"],
+        &["plugin", "set", "counts", "--shadow"],
+        &["plugin", "set", "counts", "a.wasm", "--shadow", "--allow-downgrade"],
+    ] {
+        assert_eq!(setup().command(arguments).status.code(), Some(64), "{arguments:?}");
+    }
+}
+
+#[test]
+fn check_warns_of_a_canary_that_would_be_refused() {
+    let setup = shadowed(&counts());
+    fs::remove_file(setup.path("next.wasm")).unwrap();
+    let _ = setup.write_config();
+    let said = setup.command(&["check"]);
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success() && text.contains("warning: ") && text.contains("next.wasm"), "{said:?}");
+}
+
 #[tokio::test]
 async fn a_canary_that_is_not_there_is_refused_and_the_gateway_runs() {
     let setup = shadowed(&counts());

@@ -214,6 +214,29 @@ async fn the_lockfile_holds_a_tag_until_it_is_asked_to_move() {
 }
 
 #[tokio::test]
+async fn a_canary_is_locked_listed_and_carried_as_the_plugins_of_bindings_are() {
+    let Some(registry) = Registry::start_plain().await else { return };
+    let (stable, next) = (registry.reference("acme/telemetry:stable"), registry.reference("acme/telemetry:next"));
+    let bindings = json!([{ "name": "vehicles", "plugin": stable, "canary": { "plugin": next } }]);
+    let setup = place(Some(&registry)).set("bindings", bindings);
+    let _ = setup.write_config();
+    push(&setup, &stable);
+    done(&setup, &["plugin", "push", "plugin.wasm", &next, "--version", "2.0.0", "--sign-with", "release.key"]);
+    let references = |list: &Value| -> Vec<String> {
+        let references = list.as_array().unwrap().iter().map(|item| item["reference"].as_str().unwrap().to_owned());
+        references.collect()
+    };
+    assert_eq!(references(&json_of(&setup, &["plugin", "lock"])), [stable.clone(), next.clone()]);
+    let stick = registry.path("stick");
+    let exported = json_of(&setup, &["plugin", "export", stick.to_str().unwrap()]);
+    assert_eq!(references(&exported["plugins"]), [next.clone(), stable]);
+    let listed = json_of(&setup, &["plugin", "list"]);
+    let tags = listed["locked"].as_array().unwrap();
+    let tag = tags.iter().find(|tag| tag["reference"] == next).unwrap();
+    assert_eq!(tag["bindings"], json!(["vehicles"]), "{listed}");
+}
+
+#[tokio::test]
 async fn a_stick_carries_plugins_signatures_and_lockfile_to_a_gateway_without_a_registry() {
     let Some(mut registry) = Registry::start_plain().await else { return };
     let tag = registry.reference("acme/telemetry:stable");

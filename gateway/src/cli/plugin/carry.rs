@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value as Json, json};
 
+use super::named::plugins;
 use super::place::{Place, Trusting, failure};
 use crate::artifacts::{Carried, Reference, Wanted};
 use crate::cli::show::{bytes, rows, text};
@@ -54,9 +55,9 @@ impl Import {
     }
 }
 
-/// The artifacts of all bindings, each once.
+/// The artifacts of all bindings and of their canaries, each once.
 fn used(config: &Config) -> Vec<Reference> {
-    let references = config.bindings.iter().filter_map(|binding| binding.plugin.parse::<Reference>().ok());
+    let references = plugins(config).map(|named| named.reference);
     let mut images: Vec<Reference> =
         references.filter(|reference| matches!(reference, Reference::Registry(_) | Reference::Layout { .. })).collect();
     images.sort();

@@ -55,7 +55,8 @@ fn canary(binding: &str, client: &Client, output: &mut Output) -> Result<(), Fai
 
 fn print(binding: &str, canary: &Json, output: &mut Output) {
     let told = |key: &str| text(canary, key);
-    output.line(format_args!("{binding}: {} {}, {}", told("plugin"), told("digest"), told("state")));
+    let chosen = if canary["chosen"] == true { ", chosen over the configuration" } else { "" };
+    output.line(format_args!("{binding}: {} {}, {}{chosen}", told("plugin"), told("digest"), told("state")));
     if canary.get("against").is_some_and(Json::is_string) {
         output.line(format_args!("against {} since {}", told("against"), time(canary, "since_ms")));
     }

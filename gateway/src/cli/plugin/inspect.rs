@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::grants::{self, Grant};
+use super::named::plugins;
 use super::place::{Keep, Place, Stage, Trusting, failure};
 use crate::artifacts::signature::{self, Signed};
 use crate::artifacts::trust::{Distrust, Evidence, Question, Trust};
@@ -73,9 +74,8 @@ impl Inspect {
         let Some(config) = &stage.config else { return Ok(grants::grants(outline, None)) };
         // The paths of a configuration begin at its own folder, and are whole by now.
         let own = &self.reference.clone().resolved(&std::env::current_dir().unwrap_or_default());
-        let is_meant = |plugin: &str| plugin.parse::<Reference>().is_ok_and(|other| is_same(&other, own));
-        let binding = config.bindings.iter().find(|binding| is_meant(&binding.plugin));
-        let Some(name) = self.binding.as_deref().or_else(|| binding.map(|binding| binding.name.as_str())) else {
+        let user = plugins(config).find(|named| is_same(&named.reference, own));
+        let Some(name) = self.binding.as_deref().or_else(|| user.map(|named| named.binding)) else {
             return Ok(grants::grants(outline, None));
         };
         let policies = Policies::load(config.policies.dir.as_deref()).map_err(Failure::problems)?;

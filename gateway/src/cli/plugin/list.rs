@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::{Value as Json, json};
 
+use super::named::{Named, plugins};
 use super::place::{Place, Stage, Trusting};
 use crate::artifacts::cache::CacheError;
 use crate::artifacts::lockfile::Lockfile;
@@ -67,11 +68,9 @@ impl List {
 }
 
 fn used(config: &Config, locked: &Lockfile) -> Vec<Used> {
-    let references =
-        config.bindings.iter().filter_map(|binding| Some((binding, binding.plugin.parse::<Reference>().ok()?)));
-    let used = references.map(|(binding, reference)| {
+    let used = plugins(config).map(|Named { binding, reference, .. }| {
         let digest = reference.digest().or_else(|| locked.0.get(&reference).copied());
-        Used { binding: binding.name.clone(), reference, digest }
+        Used { binding: binding.to_owned(), reference, digest }
     });
     used.collect()
 }

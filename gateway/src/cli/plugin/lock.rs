@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Value as Json, json};
 
+use super::named::{Named, plugins};
 use super::place::{Place, Stage, failure};
 use crate::artifacts::lockfile::Lockfile;
 use crate::artifacts::{Digest, Lock, Reference};
@@ -69,14 +70,12 @@ impl Locked {
     }
 }
 
-/// All tags of the bindings, in their order.
+/// All tags of the bindings and of their canaries, in their order.
 fn tags(config: &Config, locked: &Lockfile) -> Vec<Tag> {
-    let references =
-        config.bindings.iter().filter_map(|binding| Some((binding, binding.plugin.parse::<Reference>().ok()?)));
-    let tags = references.filter(|(_, reference): &(_, Reference)| has_tag(reference) && reference.digest().is_none());
-    let tag = |(binding, reference): (&crate::config::BindingConfig, Reference)| {
+    let tags = plugins(config).filter(|named| has_tag(&named.reference) && named.reference.digest().is_none());
+    let tag = |Named { binding, reference, .. }: Named<'_>| {
         let before = locked.0.get(&reference).copied();
-        Tag { binding: binding.name.clone(), reference, before }
+        Tag { binding: binding.to_owned(), reference, before }
     };
     tags.map(tag).collect()
 }

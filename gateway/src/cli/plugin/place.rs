@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
 
+use super::named::plugins;
 use crate::artifacts::shelf::Shelf;
 use crate::artifacts::{Access, Artifacts, FetchError, OpenError, Reference, Settings, Wanted};
 use crate::cli::{ConfigFile, Exit, Failure};
@@ -114,9 +115,8 @@ impl Stage {
     /// A reference as a plugin of a binding.
     pub(super) fn wanted(&self, reference: Reference, trusting: &Trusting) -> Wanted {
         let configured = || {
-            let bindings = self.config.iter().flat_map(|config| &config.bindings);
-            let mut same = bindings.filter(|binding| binding.plugin.parse::<Reference>().as_ref() == Ok(&reference));
-            same.find_map(|binding| binding.signed_as.clone())
+            let mut same = self.config.iter().flat_map(plugins).filter(|named| named.reference == reference);
+            same.find_map(|named| named.signed_as.map(str::to_owned))
         };
         let signed_as = trusting.signed_as.clone().or_else(configured);
         Wanted { reference, signed_as, kind: telemetry::KIND }

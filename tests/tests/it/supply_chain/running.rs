@@ -126,6 +126,24 @@ async fn a_binding_that_waits_for_its_plugin_runs_it_as_soon_as_it_may() {
 }
 
 #[tokio::test]
+async fn a_canary_whose_registry_was_away_is_asked_for_again() {
+    let scene = scene();
+    scene.registry.mutate(|_, answer| *answer = Answer::new(503, "away"));
+    let gateway = with(&scene).set(
+        "bindings",
+        json!([{
+            "name": "telemetry", "plugin": "builtin:telemetry", "filters": ["dt/cvra/+/cardata"],
+            "canary": { "plugin": scene.reference },
+        }]),
+    );
+    let gateway = gateway.start().await;
+    let canary = || binding(&gateway, "telemetry")["canary"].clone();
+    wait::until("refused", async || (canary()["state"] == "refused").then_some(())).await;
+    scene.registry.mutate(|_, _| {});
+    wait::until("running", async || (canary()["state"] == "running").then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_tag_that_was_swapped_after_its_approval_changes_nothing() {
     let mut scene = scene();
     let mut gateway = with(&scene).start().await;
