@@ -3,13 +3,11 @@
 //!
 //! Each gateway has a loopback address to itself, so its ports are those of a real one and never collide.
 
-mod process;
-
 use crate::device::Device;
 use crate::packet::{Connect, Version};
 use crate::pki::{Identity, Pki};
+use crate::process::Process;
 use crate::wait;
-use process::Process;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;

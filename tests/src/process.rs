@@ -9,14 +9,14 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
 /// A started program.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
 }
 
 impl Process {
     /// Starts `binary` in `folder`; what it prints is appended to `log`.
     #[must_use]
-    pub(super) fn start(
+    pub(crate) fn start(
         binary: &Path,
         arguments: &[String],
         environment: &[(String, String)],
@@ -31,23 +31,23 @@ impl Process {
     }
 
     #[must_use]
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// The exit status, once the process has ended.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
     /// Sends a signal.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// SIGKILL, and waits.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
