@@ -3,6 +3,7 @@
 //! Everything that an operator can get wrong is found before the first socket is bound. Parts get what they need as
 //! arguments; nothing is global.
 
+mod dfu;
 mod health;
 mod recovery;
 mod reload;

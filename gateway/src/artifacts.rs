@@ -31,14 +31,16 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 
 use self::cache::{Cache, CacheError};
+use self::reference::is_below;
 use self::registry::Registries;
 use self::trust::{Distrust, Trust};
 use crate::config::{ArtifactsConfig, Config, Problem, RegistryConfig, TrustConfig};
 
-pub use self::cache::Blob;
+pub use self::cache::{Blob, Holder};
 pub use self::carry::Carried;
 pub use self::digest::Digest;
 pub use self::error::{Because, FetchError};
+pub use self::layout::Draft;
 pub use self::manifest::{Descriptor, Manifest};
 pub use self::metrics::ArtifactsMetrics;
 pub use self::reference::{ImageReference, Reference};
@@ -59,7 +61,13 @@ impl Settings {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let (artifacts, registries) = (config.artifacts.clone(), config.registries.clone());
-        Self { artifacts, registries, trust: config.trust.clone() }
+        let mut trust = config.trust.clone();
+        // Whoever can publish there can change files there too: it is the operator's own as files are.
+        let own = config.firmware.dir.display();
+        if trust.unsigned.iter().any(|prefix| is_below(&format!("file://{own}"), prefix)) {
+            trust.unsigned.push(format!("oci-layout://{own}"));
+        }
+        Self { artifacts, registries, trust }
     }
 }
 
@@ -152,6 +160,7 @@ fn lines(problems: &[Problem]) -> String {
 #[derive(Clone)]
 pub struct Artifacts {
     cache: Cache,
+    holder: Holder,
     lockfile: PathBuf,
     max_manifest: u64,
     registries: Registries,
@@ -190,6 +199,7 @@ impl Artifacts {
         let (most, max_manifest) = (artifacts.max_bytes.bytes(), artifacts.max_manifest.bytes());
         Ok(Self {
             cache: Cache::open(&artifacts.dir, most, max_manifest, access, metrics.clone())?,
+            holder: Holder::Plugins,
             lockfile: artifacts.lockfile.clone(),
             max_manifest,
             registries: Registries::new(artifacts, registries),
@@ -237,8 +247,35 @@ impl Artifacts {
     /// No room, or the disk.
     pub fn keep(&self, bytes: &[u8]) -> Result<Digest, CacheError> {
         let digest = self.cache.keep(bytes)?;
-        self.cache.hold(digest);
+        self.cache.hold(self.holder, digest);
         Ok(digest)
+    }
+
+    /// A file for what was made of an artifact here and is to be kept as well, once there is room for `size` bytes. Blocks.
+    ///
+    /// # Errors
+    /// No room, or the disk.
+    pub fn draft(&self, size: u64) -> Result<Draft, CacheError> {
+        self.cache.draft(size)
+    }
+
+    /// Keeps what was written into a draft, if it has this digest; it stays until [`Self::retain`] says what is in use.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// It has another one, or the disk.
+    pub fn keep_draft(&self, draft: Draft, digest: &Digest) -> Result<(), CacheError> {
+        self.cache.hold(self.holder, *digest);
+        self.cache.finish(draft, digest)
+    }
+
+    /// A blob of this digest and size to read from, if it is kept and whole: all of it is read for that. Whether it may be
+    /// used is for the caller to ask. Blocks.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn kept_blob(&self, digest: &Digest, size: u64) -> Result<Option<Blob>, CacheError> {
+        self.cache.blob(digest, size)
     }
 
     /// The bytes of this digest, if they are kept and whole. Whether they may be used is for the caller to ask. Blocks.
@@ -249,10 +286,16 @@ impl Artifacts {
         self.cache.get(digest, u64::MAX - 1)
     }
 
-    /// What is in use from now on, images or single blobs, and whatever is asked for after this; anything else goes when
-    /// there is no room.
+    /// The same, for somebody who says for itself what it needs.
+    #[must_use]
+    pub fn held_by(&self, holder: Holder) -> Self {
+        Self { holder, ..self.clone() }
+    }
+
+    /// What its holder needs from now on, images or single blobs, and whatever that one asks for after this; what nobody
+    /// needs goes when there is no room.
     pub fn retain(&self, roots: impl IntoIterator<Item = Digest>) {
-        self.cache.retain(roots);
+        self.cache.retain(self.holder, roots);
     }
 
     /// The images of the cache, by what they were asked for as. Blocks.

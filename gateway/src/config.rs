@@ -11,6 +11,7 @@ mod changes;
 mod check;
 mod collections;
 mod devices;
+mod firmware;
 mod gateway;
 mod journal;
 mod listeners;
@@ -45,6 +46,7 @@ pub use self::canary::{CanaryConfig, CanaryMode};
 pub use self::changes::need_restart;
 pub use self::collections::{CollectionConfig, CollectionKind, ColumnConfig, ColumnType, RetentionConfig};
 pub use self::devices::{DevicesConfig, Registration};
+pub use self::firmware::{FirmwareConfig, SignedAsConfig};
 pub use self::gateway::GatewayConfig;
 pub use self::journal::JournalConfig;
 pub use self::listeners::{CLIENT_ID, IdentitySource, ListenerConfig, OnDenied, PlainConfig, PlainIdentity, TlsConfig};
@@ -105,6 +107,8 @@ section! {
         registries: Vec<RegistryConfig> = Vec::new() => restart;
         /// Whose artifacts run here.
         trust: TrustConfig = TrustConfig::default() => live;
+        /// What devices are updated to.
+        firmware: FirmwareConfig = FirmwareConfig::default() => restart;
         /// What may be recorded of plugins.
         recordings: RecordingsConfig = RecordingsConfig::default() => restart;
         /// How operators reach the gateway.
@@ -183,6 +187,12 @@ impl Config {
         }
         if self.artifacts.lockfile.as_os_str().is_empty() {
             self.artifacts.lockfile = self.data_dir.join("plugins.lock");
+        }
+        if self.firmware.dir.as_os_str().is_empty() {
+            self.firmware.dir = self.data_dir.join("firmware");
+        }
+        for signed in &mut self.firmware.signed_as {
+            signed.resolve(base);
         }
         self.trust.resolve(base);
         for binding in &mut self.bindings {

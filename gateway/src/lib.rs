@@ -12,6 +12,7 @@ pub mod config;
 mod crash;
 pub mod devices;
 pub mod dispatch;
+pub mod firmware;
 pub(crate) mod http;
 pub mod journal;
 pub mod log;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::artifacts::Artifacts;
+use crate::artifacts::{Artifacts, Settings};
 use crate::config::{self, Config};
 use crate::dispatch::{Binding, Canaries, Configured, Problem};
+use crate::firmware::Firmware;
 
 /// How long a reload waits for plugins to be prepared; they are when nobody waits any more.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -23,6 +24,7 @@ pub(super) struct Again {
     pub(super) bindings: Vec<Arc<Binding>>,
     pub(super) artifacts: Artifacts,
     pub(super) canaries: Canaries,
+    pub(super) firmware: Firmware,
 }
 
 /// What came of one binding.
@@ -37,9 +39,10 @@ impl Again {
             Err(problems) => return (problems.iter().map(ToString::to_string).collect(), Vec::new()),
         };
         // First, because it decides which versions may go on.
-        if let Err(problems) = self.artifacts.retrust(&read.trust) {
+        if let Err(problems) = self.artifacts.retrust(&Settings::of(&read).trust) {
             return (problems.iter().map(ToString::to_string).collect(), Vec::new());
         }
+        self.firmware.look_again();
         let (problems, mut warnings) = self.plugins(&read);
         self.give_canaries(&read);
         let late = |key: String| format!("{key} was changed: that needs a restart");

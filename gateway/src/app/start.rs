@@ -16,7 +16,7 @@ use tracing::info;
 use super::recovery::{Recovered, recover};
 use super::reload::Again;
 use super::views::{Listening, alarms, orders, views};
-use super::{App, StartError, Tasks, health};
+use super::{App, StartError, Tasks, dfu, health};
 use crate::admin::{self, AdminMetrics, Context, Https, Parts, Reloads, What};
 use crate::artifacts::{self, Artifacts, ArtifactsMetrics, Settings};
 use crate::clock::Clock;
@@ -67,6 +67,7 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
     let recordings = Recordings::new(&config.data_dir, config.recordings.clone(), clock.clone(), counts);
     let mut dispatch = open_bindings(&config, &id, &mut registry, &state, &policies, &clock, &recordings).await?;
     let State { store, journal, devices, artifacts } = state;
+    let firmware = dfu::open(&config, &artifacts, &mut registry)?;
     let router = Router::new(router_limits(&config), RouterMetrics::new(&mut registry));
     let retained = restore_retained(&config, &mut registry, recovered.retained, &recovered.newer);
     let limits = session_limits(&config);
@@ -96,7 +97,7 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
 
     let bindings = dispatch.bindings().to_vec();
     let canaries = dispatch.canaries().clone();
-    let again = Again { file, config: Arc::new(config.clone()), bindings, artifacts, canaries };
+    let again = Again { file, config: Arc::new(config.clone()), bindings, artifacts, canaries, firmware };
     let configuration = Arc::new(move || again.run());
     let reloads = Reloads::new(clock.clone(), named(&config, &tls), policies.clone(), configuration);
     let bound = bind(&config, tls.clone(), &mut registry)?;

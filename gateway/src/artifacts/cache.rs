@@ -7,7 +7,7 @@
 mod blob;
 mod sweep;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,15 @@ impl From<CacheError> for io::Error {
     }
 }
 
+/// Who needs what is kept: each says for itself what stays.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Holder {
+    /// Bindings.
+    Plugins,
+    /// Devices that are updated.
+    Firmware,
+}
+
 /// A folder of verified content; clones share it.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -90,7 +99,7 @@ pub struct Cache {
     max_manifest: u64,
     access: Access,
     /// What is in use, and stays.
-    roots: Arc<Mutex<BTreeSet<Digest>>>,
+    roots: Arc<Mutex<BTreeMap<Holder, BTreeSet<Digest>>>>,
     /// Released when the last clone is gone.
     _gateway: Option<Arc<File>>,
     metrics: ArtifactsMetrics,
@@ -242,14 +251,14 @@ impl Cache {
         Ok(digest)
     }
 
-    /// What stays from now on: images with what they consist of and their signatures, and single blobs.
-    pub fn retain(&self, roots: impl IntoIterator<Item = Digest>) {
-        *self.roots.lock().unwrap_or_else(PoisonError::into_inner) = roots.into_iter().collect();
+    /// What stays from now on for one who needs it: images with what they consist of and their signatures, and single blobs.
+    pub fn retain(&self, holder: Holder, roots: impl IntoIterator<Item = Digest>) {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(holder, roots.into_iter().collect());
     }
 
-    /// This stays as well, until it is said anew what stays.
-    pub fn hold(&self, root: Digest) {
-        self.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(root);
+    /// This stays as well, until that one says anew what stays.
+    pub fn hold(&self, holder: Holder, root: Digest) {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner).entry(holder).or_default().insert(root);
     }
 
     /// The images it has.

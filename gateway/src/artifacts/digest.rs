@@ -28,6 +28,12 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The hash itself.
+    #[must_use]
+    pub const fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// The 64 hexadecimal digits without the algorithm: the name of a blob in a layout.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -124,22 +124,31 @@ impl Artifacts {
         found.inspect_err(|error| self.metrics.failed(error))
     }
 
-    /// What a reference stands for where it is found, now.
-    fn now(&self, reference: &Reference) -> Result<Digest, FetchError> {
+    /// What a reference stands for where it is found, now, whatever the lockfile says. Blocks.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn now(&self, reference: &Reference) -> Result<Digest, FetchError> {
         match reference.digest() {
             Some(digest) => Ok(digest),
             None => self.origin(reference)?.resolve(),
         }
     }
 
-    /// What the lockfile says of a tag.
-    fn locked(&self, reference: &Reference) -> Result<Option<Digest>, FetchError> {
+    /// What the lockfile says of a tag. Blocks.
+    ///
+    /// # Errors
+    /// The lockfile cannot be read.
+    pub fn locked(&self, reference: &Reference) -> Result<Option<Digest>, FetchError> {
         let lockfile = Lockfile::read(&self.lockfile).map_err(|error| self.disk(&self.lockfile, error))?;
         Ok(lockfile.0.get(reference).copied())
     }
 
-    /// The lockfile says from now on what a tag stands for.
-    pub(super) fn pin(&self, reference: &Reference, digest: Digest) -> Result<(), FetchError> {
+    /// The lockfile says from now on what a tag stands for. Blocks.
+    ///
+    /// # Errors
+    /// The lockfile cannot be written.
+    pub fn pin(&self, reference: &Reference, digest: Digest) -> Result<(), FetchError> {
         if self.locked(reference)? == Some(digest) {
             return Ok(());
         }
@@ -236,7 +245,7 @@ impl Artifacts {
             trust.not_revoked(&part.digest).map_err(|distrust| refused(&wanted.reference, &distrust))?;
         }
         // Whoever asked for it is about to use it.
-        self.cache.hold(digest);
+        self.cache.hold(self.holder, digest);
         Ok(Trusted { reference: wanted.reference.clone(), digest, manifest, signed_by })
     }
 

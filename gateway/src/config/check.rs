@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, notes: &mut Notes) {
     super::collections::check(&config.collections, notes);
     super::registries::check(&config.registries, notes);
     super::trust::check(&config.trust, notes);
+    super::firmware::check(&config.firmware, notes);
     addresses(config, notes);
     admin(&config.admin, notes);
     bounds(config, notes);

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::check::{below, item};
+use super::path;
 use super::section::section;
 use super::setting::Notes;
-use super::{PluginKind, path};
 use crate::artifacts::Digest;
 
 section! {
@@ -37,7 +37,7 @@ section! {
 }
 
 /// The kinds of artifacts that a key can be for.
-const KINDS: [PluginKind; 1] = [PluginKind::Telemetry];
+const KINDS: [&str; 2] = ["telemetry", "firmware"];
 
 /// What references begin with that may need a signature.
 const PLACES: [&str; 3] = ["oci://", "oci-layout://", "file://"];
@@ -69,8 +69,8 @@ pub(super) fn check(trust: &TrustConfig, notes: &mut Notes) {
         if key.file.is_some() == key.pem.is_some() {
             notes.at(at.clone(), "needs exactly one of `file` and `pem`", "add `file: keys/release.pub`");
         }
-        for kind in key.kinds.iter().filter(|kind| KINDS.iter().all(|known| known.word() != kind.as_str())) {
-            let known = KINDS.map(PluginKind::word).join(", ");
+        for kind in key.kinds.iter().filter(|kind| !KINDS.contains(&kind.as_str())) {
+            let known = KINDS.join(", ");
             notes.at(below(&at, "kinds"), format!("`{kind}` is no kind"), format!("there is {known}"));
         }
         for prefix in key.repositories.iter().filter(|prefix| prefix.contains("://") || prefix.is_empty()) {

@@ -59,7 +59,8 @@ impl Cache {
         let _lock = self.lock()?;
         let stored = self.stored()?;
         let mut entries = self.index()?;
-        let roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let roots: BTreeSet<Digest> =
+            self.roots.lock().unwrap_or_else(PoisonError::into_inner).values().flatten().copied().collect();
         let in_use: BTreeSet<Digest> = roots.iter().flat_map(|root| self.with_parts(root, &entries)).collect();
         let mut candidates = self.candidates(&stored, &entries, &in_use);
         // The newest last: taken from the front.

@@ -133,7 +133,7 @@ fn what_nobody_uses_makes_room_the_oldest_first() {
         age(&cache, &digest, ago);
         digest
     });
-    cache.retain([first]);
+    cache.retain(Holder::Plugins, [first]);
     let single = cache.keep(&[b'd'; 15_000]).unwrap();
     assert!(has(&cache, &first) && !has(&cache, &second) && has(&cache, &third) && has(&cache, &single));
     assert!(has(&cache, &Digest::of(&[b'a'; 10_000])) && !has(&cache, &Digest::of(&[b'b'; 10_000])));
@@ -144,7 +144,8 @@ fn what_nobody_uses_makes_room_the_oldest_first() {
     assert!(!names.contains(&second.signature_tag()) && !names.contains(&"r.lan/b:1".to_owned()), "{names:?}");
     assert!(cache.bytes().unwrap() <= 40_000);
 
-    cache.retain([first, third, single]);
+    cache.retain(Holder::Plugins, [first, third]);
+    cache.retain(Holder::Firmware, [single]);
     let told = cache.keep(&[b'e'; 10_000]).unwrap_err().to_string();
     assert!(told.contains("artifacts.max_bytes"), "{told}");
     assert!(has(&cache, &first) && has(&cache, &third) && has(&cache, &single));

@@ -1,0 +1,212 @@
+//! The firmware that devices can be updated to: from a reference to a release, and from its digest to bytes by range.
+//!
+//! Knows nothing of devices. Nobody who asks is made to wait: what is not ready is fetched or opened in the background,
+//! and whoever asks again finds it. Whose firmware is trusted is said by the road that it comes on ([`crate::artifacts`]).
+
+mod catalogue;
+mod find;
+mod images;
+pub mod layouts;
+mod metrics;
+mod unpack;
+mod work;
+
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, RwLock};
+
+use bytes::Bytes;
+use causeway_core::dfu::Release;
+use thiserror::Error;
+
+use crate::artifacts::{Artifacts, Blob, Digest, FetchError, Holder};
+use crate::config::FirmwareConfig;
+
+use self::catalogue::Catalogue;
+use self::images::Images;
+use self::work::Job;
+
+pub use self::catalogue::{Known, Listed};
+pub use self::metrics::FirmwareMetrics;
+
+/// The word for this kind of artifact: keys are for kinds.
+pub const KIND: &str = "firmware";
+
+/// Jobs that wait for one thread; whoever finds no room asks again.
+const QUEUE: usize = 1024;
+
+/// Why a release or an image is not to be had now.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum Unready {
+    /// It is being looked for, fetched or opened.
+    #[error("it is being fetched")]
+    Fetching,
+    /// Its registry does not answer or does not have it; it is asked again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It must not be used: the operator mends the signature, the artifact or the configuration.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody knows anything of it.
+    #[error("there is no such firmware; `causeway firmware list` shows what there is")]
+    Unknown,
+}
+
+/// A patch that makes a release of the one that a device runs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Patch {
+    /// How it is written.
+    pub format: String,
+    /// What [`Firmware::image`] knows it by.
+    pub image: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// An image or a patch whose bytes were verified when it was opened; clones share the file.
+///
+/// It stays readable when the cache removes it.
+#[derive(Clone, Debug)]
+pub struct Image(Blob);
+
+impl Image {
+    /// Its size in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The bytes from `offset` on: `length` of them, fewer at its end, none behind it. Reads from the disk, and does not
+    /// wait for anything else.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn block(&self, offset: u64, length: u32) -> io::Result<Bytes> {
+        let left = self.size().saturating_sub(offset).min(length.into());
+        let mut bytes = vec![0; usize::try_from(left).map_err(io::Error::other)?];
+        let read = self.0.read_at(&mut bytes, offset)?;
+        if read < bytes.len() {
+            return Err(io::Error::other("it became shorter while it was read"));
+        }
+        Ok(bytes.into())
+    }
+}
+
+/// The catalogue of firmware; clones share everything.
+#[derive(Clone)]
+pub struct Firmware {
+    shared: Arc<Shared>,
+    queues: Queues,
+}
+
+/// What the threads work on.
+struct Shared {
+    artifacts: Artifacts,
+    config: FirmwareConfig,
+    catalogue: RwLock<Catalogue>,
+    images: Images,
+    metrics: FirmwareMetrics,
+}
+
+/// The way to the threads; they end with the last of these.
+#[derive(Clone)]
+struct Queues {
+    /// What needs nobody's answer: to open files, to look into the cache.
+    open: SyncSender<Job>,
+}
+
+impl Firmware {
+    /// Starts the threads, which look at once what there is. Nobody else is asked yet.
+    ///
+    /// # Errors
+    /// The system has no threads.
+    pub fn start(config: &FirmwareConfig, artifacts: &Artifacts, metrics: FirmwareMetrics) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            artifacts: artifacts.held_by(Holder::Firmware),
+            config: config.clone(),
+            catalogue: RwLock::new(Catalogue::new(config.max_releases)),
+            images: Images::new(config.max_open, metrics.clone()),
+            metrics,
+        });
+        let ((open, to_open), (fetch, to_fetch)) = (sync_channel(QUEUE), sync_channel(QUEUE));
+        work::start(&shared, to_open, to_fetch, fetch)?;
+        let firmware = Self { shared, queues: Queues { open } };
+        firmware.queues.open(Job::Scan);
+        Ok(firmware)
+    }
+
+    /// The release that a reference stands for: `oci://…`, `oci-layout://…`, `file://…`, or `name:version` of what is
+    /// known. Its image is in the cache and whole. Never waits.
+    ///
+    /// # Errors
+    /// It is not ready; what can be done about that is done.
+    pub fn release(&self, reference: &str) -> Result<Arc<Release>, Unready> {
+        let found = self.shared.read().find(reference);
+        match found {
+            Some(found) => found,
+            None => Err(self.ask(reference)),
+        }
+    }
+
+    /// The image, or the patch, of this digest. Never waits.
+    ///
+    /// # Errors
+    /// It is not open; what can be done about that is done.
+    pub fn image(&self, digest: &str) -> Result<Arc<Image>, Unready> {
+        if let Some(found) = self.shared.images.get(digest) {
+            return found;
+        }
+        let Ok(parsed) = digest.parse::<Digest>() else { return Err(Unready::Unknown) };
+        if self.shared.read().by_image(&parsed).is_none() {
+            return Err(Unready::Unknown);
+        }
+        if self.shared.images.opening(digest) {
+            let queued = self.queues.open(Job::Open(parsed));
+            self.shared.images.asked(digest, queued);
+        }
+        Err(Unready::Fetching)
+    }
+
+    /// What is known, for operators.
+    #[must_use]
+    pub fn list(&self) -> Vec<Listed> {
+        self.shared.read().list(|image| self.shared.images.is_open(image))
+    }
+
+    /// Looks again at what there is and at what may still be used, after keys, revocations or the own layout changed.
+    pub fn look_again(&self) {
+        self.queues.open(Job::Scan);
+    }
+
+    /// Has a reference looked for that nobody has asked for yet.
+    fn ask(&self, reference: &str) -> Unready {
+        let forgotten = {
+            let mut catalogue = self.shared.write();
+            let forgotten = catalogue.ask(reference);
+            catalogue.asked(reference, self.queues.open(Job::Find(reference.to_owned())));
+            forgotten
+        };
+        self.shared.metrics.forgotten(forgotten);
+        Unready::Fetching
+    }
+}
+
+impl Queues {
+    /// Whether there was room.
+    fn open(&self, job: Job) -> bool {
+        self.open.try_send(job).is_ok()
+    }
+}
+
+/// What a caller can be told of a fetch that failed.
+fn unready(error: &FetchError) -> Unready {
+    match error {
+        FetchError::Refused { .. } => Unready::Refused(error.to_string()),
+        FetchError::Unreachable { .. } | FetchError::NotFound { .. } | FetchError::Disk { .. } => {
+            Unready::Unavailable(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! From references to bytes, on layouts in folders: registries are asked by the integration tests.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::artifacts::layout::{Entry, Layout};
+use crate::artifacts::manifest::{IMAGE_MANIFEST, REF_NAME};
+use crate::artifacts::{Access, Descriptor, Manifest, Settings};
+use crate::config::{ArtifactsConfig, TrustConfig};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway's folders, with a layout in which firmware is published.
+struct Ground {
+    home: TempDir,
+    runtime: Runtime,
+    config: FirmwareConfig,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let config = FirmwareConfig { dir: home.path().join("firmware"), ..FirmwareConfig::default() };
+        Layout::create(&home.path().join("stick")).unwrap();
+        Self { home, runtime, config }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn artifacts(&self, unsigned: &[&str]) -> Artifacts {
+        let artifacts = ArtifactsConfig {
+            dir: self.path("artifacts"),
+            lockfile: self.path("plugins.lock"),
+            ..ArtifactsConfig::default()
+        };
+        let unsigned = unsigned.iter().map(|prefix| (*prefix).to_owned()).collect();
+        let trust = TrustConfig { unsigned, ..TrustConfig::default() };
+        let settings = Settings { artifacts, trust, ..Settings::default() };
+        Artifacts::open(&settings, self.runtime.handle().clone(), Access::Gateway).unwrap()
+    }
+
+    fn start(&self) -> Firmware {
+        let artifacts = self.artifacts(&["oci-layout://", "file://"]);
+        Firmware::start(&self.config, &artifacts, FirmwareMetrics::default()).unwrap()
+    }
+
+    /// Publishes layers on the stick under a tag.
+    fn publish(&self, tag: &str, config: &[u8], layers: &[(&str, &[u8])], annotations: &[(&str, &str)]) -> String {
+        let layout = Layout::open(&self.path("stick")).unwrap();
+        let layer = |(media_type, bytes): &(&str, &[u8])| {
+            layout.keep(bytes).unwrap();
+            Descriptor::of(media_type, bytes)
+        };
+        layout.keep(config).unwrap();
+        let annotations: BTreeMap<_, _> =
+            annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let manifest = Manifest {
+            artifact_type: None,
+            config: Descriptor::of("application/vnd.oci.image.config.v1+json", config),
+            layers: layers.iter().map(layer).collect(),
+            annotations,
+        };
+        let bytes = manifest.to_bytes();
+        layout.keep(&bytes).unwrap();
+        let mut index = layout.index().unwrap();
+        index.retain(|entry| entry.name() != Some(tag));
+        let mut manifest = Descriptor::of(IMAGE_MANIFEST, &bytes);
+        manifest.annotations.insert(REF_NAME.to_owned(), tag.to_owned());
+        index.push(Entry { manifest });
+        layout.write_index(&index).unwrap();
+        format!("oci-layout://{}:{tag}", self.path("stick").display())
+    }
+
+    fn blob(&self, version: &str, image: &[u8]) -> String {
+        self.publish(version, b"{}", &[(layouts::BLOB, image)], &[(layouts::TITLE, "motor")])
+    }
+}
+
+/// Asks until the answer is another than that it is being fetched.
+fn settled<T>(mut ask: impl FnMut() -> Result<T, Unready>) -> Result<T, Unready> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Err(Unready::Fetching) if Instant::now() < deadline => std::thread::yield_now(),
+            settled => return settled,
+        }
+    }
+}
+
+#[test]
+fn a_release_is_served_by_range_up_to_its_last_byte_and_not_beyond() {
+    let ground = Ground::new();
+    let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+    let reference = ground.blob("1.0.0", &bytes);
+    let firmware = ground.start();
+    assert_eq!(firmware.release(&reference), Err(Unready::Fetching));
+    let release = settled(|| firmware.release(&reference)).unwrap();
+    assert_eq!((release.name.as_str(), release.version.as_str(), release.size), ("motor", "1.0.0", 1000));
+    assert_eq!(release.checksum, Digest::of(&bytes).bytes());
+    let image = settled(|| firmware.image(&release.image)).unwrap();
+    for (offset, length) in
+        [(0, 0), (0, 1), (0, 512), (999, 1), (999, 2), (1000, 1), (u64::MAX, u32::MAX), (0, u32::MAX)]
+    {
+        let from = usize::try_from(offset.min(1000)).unwrap();
+        let expected: Vec<u8> = bytes[from..].iter().take(length as usize).copied().collect();
+        assert_eq!(image.block(offset, length).unwrap(), expected, "{length} bytes from {offset}");
+    }
+    assert_eq!(firmware.image("sha256:00").unwrap_err(), Unready::Unknown);
+    assert_eq!(firmware.image(&Digest::of(b"other").to_string()).unwrap_err(), Unready::Unknown);
+}
+
+#[test]
+fn a_tag_that_moves_stays_what_it_stood_for_first() {
+    let ground = Ground::new();
+    let reference = ground.blob("stable", b"first");
+    let before = {
+        let firmware = ground.start();
+        settled(|| firmware.release(&reference)).unwrap()
+    };
+    ground.blob("stable", b"second");
+    let firmware = ground.start();
+    assert_eq!(settled(|| firmware.release(&reference)).unwrap(), before);
+}
+
+#[test]
+fn what_was_fetched_is_there_after_a_restart_without_its_source() {
+    let ground = Ground::new();
+    let reference = ground.blob("1.0.0", b"image");
+    drop(settled(|| ground_release(&ground.start(), &reference)).unwrap());
+    std::fs::remove_dir_all(ground.path("stick")).unwrap();
+    let firmware = ground.start();
+    let release = settled(|| firmware.release(&reference)).unwrap();
+    let by_name = settled(|| firmware.release("motor:1.0.0")).unwrap();
+    assert_eq!(release, by_name);
+    assert_eq!(settled(|| firmware.image(&release.image)).unwrap().block(0, 9).unwrap(), b"image".as_slice());
+    assert_eq!(settled(|| firmware.release("motor:2.0.0")), Err(Unready::Unknown));
+}
+
+fn ground_release(firmware: &Firmware, reference: &str) -> Result<Arc<Release>, Unready> {
+    settled(|| firmware.release(reference))
+}
+
+#[test]
+fn a_source_that_is_not_there_is_unavailable_and_asked_again() {
+    let mut ground = Ground::new();
+    ground.config.retry = Duration::from_millis(1);
+    let reference = format!("oci-layout://{}:1.0.0", ground.path("stick").display());
+    let firmware = ground.start();
+    let told = settled(|| firmware.release(&reference)).unwrap_err();
+    assert!(matches!(&told, Unready::Unavailable(text) if text.contains("1.0.0")), "{told:?}");
+    ground.blob("1.0.0", b"image");
+    let deadline = Instant::now() + PATIENCE;
+    while firmware.release(&reference).is_err() {
+        assert!(Instant::now() < deadline, "it is never asked again");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn firmware_without_a_good_signature_is_refused() {
+    let ground = Ground::new();
+    let reference = ground.blob("1.0.0", b"image");
+    let firmware = Firmware::start(&ground.config, &ground.artifacts(&[]), FirmwareMetrics::default()).unwrap();
+    let told = settled(|| firmware.release(&reference)).unwrap_err();
+    assert!(matches!(&told, Unready::Refused(text) if text.contains("no signature")), "{told:?}");
+}
