@@ -1,7 +1,9 @@
 //! What a plugin returns for one input: effects in the making, or a failure.
 
-use crate::bindings::causeway::plugin::records::ReadError;
-use crate::bindings::causeway::plugin::types::{Effect, Failure as RawFailure, Publication, Qos, Row, StateChange};
+use crate::bindings::telemetry::causeway::plugin::records::ReadError;
+use crate::bindings::telemetry::causeway::plugin::types::{
+    Effect, Failure as RawFailure, Publication, Qos, Row, StateChange,
+};
 
 /// The effects of one input; they are committed all or not at all.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -25,12 +25,16 @@
 //! What the plugin may ask about a message are methods of the message: `message.state("name")`,
 //! `message.record("collection", &["key"])`. A plugin that never calls them does not import them, and needs no right to.
 //!
+//! Plugins that speak with devices about their firmware implement [`dfu::Handler`] instead.
+//!
 //! The rules of a plugin are ordinary code with ordinary tests: [`testing`] stands in for the gateway.
 //!
 //! It is built for `wasm32-unknown-unknown` as a `cdylib` and turned into a component; `wit/README.md` says how.
 
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a guest reaches the bindings' exports"))]
 
+pub mod bindings;
+pub mod dfu;
 mod effects;
 mod panic;
 #[cfg_attr(not(target_arch = "wasm32"), path = "reads/native.rs")]
@@ -39,44 +43,23 @@ pub mod telemetry;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-pub use bindings::causeway::plugin::types::{Effect, Publication, Row, StateChange};
+pub use bindings::telemetry::causeway::plugin::types::{Effect, Publication, Row, StateChange};
 pub use effects::{Effects, Failure};
 
-/// The raw bindings, for what the typed layer does not cover.
-#[allow(
-    missing_docs,
-    unsafe_code,
-    clippy::all,
-    clippy::pedantic,
-    clippy::restriction,
-    unused_qualifications,
-    unreachable_pub,
-    reason = "generated from wit/; the ABI between guest and host is unsafe code"
-)]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit",
-        world: "telemetry",
-        additional_derives: [PartialEq, Eq],
-        pub_export_macro: true,
-        export_macro_name: "export_bindings",
-        default_bindings_module: "causeway_plugin::bindings",
-    });
-}
-
-/// What `export_telemetry!` expands to needs these names.
+/// What the `export_*!` macros expand to needs these names.
 #[doc(hidden)]
 pub mod rt {
+    pub use crate::dfu::{Imports, configure as configure_dfu};
     pub use crate::panic::install_hook;
     pub use crate::telemetry::{configure, route_batch};
 }
 
 /// Writes a line to the gateway's log; in a plugin's own tests, to standard error.
 pub mod log {
-    pub use crate::bindings::causeway::plugin::log::Level;
+    pub use crate::bindings::telemetry::causeway::plugin::log::Level;
 
     #[cfg(target_arch = "wasm32")]
-    pub use crate::bindings::causeway::plugin::log::write;
+    pub use crate::bindings::telemetry::causeway::plugin::log::write;
 
     /// Writes a line.
     #[cfg(not(target_arch = "wasm32"))]

@@ -4,8 +4,8 @@
 
 use std::marker::PhantomData;
 
-use crate::bindings::causeway::plugin::records::{self, ReadError};
-use crate::bindings::causeway::plugin::state;
+use crate::bindings::telemetry::causeway::plugin::records::{self, ReadError};
+use crate::bindings::telemetry::causeway::plugin::state;
 
 /// The message that is asked for.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,12 @@
 //! Telemetry plugins: messages in, rows and publications out.
 
-use crate::bindings::causeway::plugin::types::{self as raw, Outcome};
+use crate::bindings::telemetry::causeway::plugin::types::{self as raw, Outcome};
 use crate::reads::Reads;
 use crate::{Effects, Failure};
 
-pub use crate::bindings::causeway::plugin::records::ReadError;
-pub use crate::bindings::causeway::plugin::types::{Qos, Sender};
-pub use crate::bindings::exports::causeway::plugin::config::Setup;
+pub use crate::bindings::config::exports::causeway::plugin::config::Setup;
+pub use crate::bindings::telemetry::causeway::plugin::records::ReadError;
+pub use crate::bindings::telemetry::causeway::plugin::types::{Qos, Sender};
 
 /// A telemetry plugin.
 ///
@@ -133,8 +133,9 @@ macro_rules! export_telemetry {
         #[cfg(target_arch = "wasm32")]
         #[allow(unsafe_code, reason = "the ABI between guest and host")]
         const _: () = {
-            use $crate::bindings::causeway::plugin::types::{Batch, Outcome};
-            use $crate::bindings::exports::causeway::plugin::{config, telemetry_router};
+            use $crate::bindings::config::exports::causeway::plugin::config;
+            use $crate::bindings::telemetry::causeway::plugin::types::{Batch, Outcome};
+            use $crate::bindings::telemetry::exports::causeway::plugin::telemetry_router;
 
             static ROUTER: ::std::sync::OnceLock<$router> = ::std::sync::OnceLock::new();
             struct Plugin;
@@ -157,7 +158,8 @@ macro_rules! export_telemetry {
                 }
             }
 
-    $crate::bindings::export_bindings!(Plugin with_types_in $crate::bindings);
+    $crate::bindings::config::export!(Plugin with_types_in $crate::bindings::config);
+    $crate::bindings::telemetry::export!(Plugin with_types_in $crate::bindings::telemetry);
         };
     };
 }

@@ -1,4 +1,5 @@
 //! A gateway for a plugin's own tests: it answers what the plugin asks, and remembers the state that the plugin sets.
+//! [`Gateway`] is that of telemetry plugins, [`Update`] that of DFU plugins.
 //!
 //! Rows are not merged into collections here; a test says what a document is when it is read.
 //!
@@ -29,7 +30,11 @@
 //! assert_eq!(gateway.state_of("d1", "count"), Some(&[3_u8][..]));
 //! ```
 
+mod update;
+
 use std::collections::HashMap;
+
+pub use update::Update;
 
 use crate::reads::Reads;
 use crate::telemetry::{Message, Qos, ReadError, Router, Sender, Setup};

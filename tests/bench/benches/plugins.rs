@@ -9,7 +9,7 @@ use causeway_host::{
     Batch, Component, Engine, EngineConfig, Imports, Input, Level, Limits, Log, LostLines, Qos, ReadError, Records,
     Sender, Setup, State, TelemetryInstance, TelemetryPlugin,
 };
-use causeway_plugin::bindings::causeway::plugin::types as raw;
+use causeway_plugin::bindings::telemetry::causeway::plugin::types as raw;
 use causeway_plugin::telemetry::Router;
 use causeway_plugin_telemetry::Telemetry;
 use std::hint::black_box;

@@ -1,6 +1,6 @@
 //! What answers for one message outside of a guest: the double of a test, or nothing.
 
-use crate::bindings::causeway::plugin::records::ReadError;
+use crate::bindings::telemetry::causeway::plugin::records::ReadError;
 use crate::testing::Gateway;
 
 /// The gateway of a test, and the key of the message in it.
