@@ -15,17 +15,21 @@ use profile::{PROFILE, TARGET};
 use wit_component::ComponentEncoder;
 
 /// Package of each guest and the name under which it is embedded.
-const GUESTS: &[(&str, &str)] = &[("causeway-plugin-telemetry", "telemetry")];
+const GUESTS: &[(&str, &str)] = &[("causeway-plugin-dfu", "dfu"), ("causeway-plugin-telemetry", "telemetry")];
 
 /// What a guest is made from, below this folder. Nothing else makes it stale.
 const SOURCES: &[&str] = &[
     "build.rs",
     "profile.rs",
+    "dfu/Cargo.toml",
+    "dfu/src",
     "sdk/Cargo.toml",
     "sdk/src",
     "telemetry/Cargo.toml",
     "telemetry/src",
     "../wit/config.wit",
+    "../wit/dfu-handler.wit",
+    "../wit/firmware.wit",
     "../wit/log.wit",
     "../wit/records.wit",
     "../wit/state.wit",
