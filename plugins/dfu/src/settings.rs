@@ -62,3 +62,40 @@ fn whole(keys: &mut Map<String, Value>, key: &str, default: u32, range: RangeInc
     let number = value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| range.contains(number));
     number.ok_or_else(|| format!("{key}: a whole number from {} to {}", range.start(), range.end()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(config: &str, expected: &str) {
+        assert_eq!(Settings::from_json(config).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn without_keys_blocks_have_512_bytes_and_devices_that_do_not_tell_speak_op() {
+        let settings = Settings::from_json("{}").unwrap();
+        assert_eq!((settings.mtu, settings.max_mtu, settings.max_status), (512, 4096, 4096));
+        assert_eq!(settings.dialect, Preference::Op);
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = r#"{"mtu":64,"max_mtu":65536,"max_status":256,"dialect":"embedded-update"}"#;
+        let settings = Settings::from_json(config).unwrap();
+        assert_eq!((settings.mtu, settings.max_mtu, settings.max_status), (64, 65536, 256));
+        assert_eq!(settings.dialect, Preference::EmbeddedUpdate);
+        // A smaller cap alone bounds the default, too.
+        assert_eq!(Settings::from_json(r#"{"max_mtu":16}"#).unwrap().mtu, 16);
+    }
+
+    #[test]
+    fn wrong_keys_and_values_are_errors_that_name_the_key() {
+        check("[]", "the configuration is not an object");
+        check(r#"{"block":1}"#, "block: unknown key");
+        check(r#"{"mtu":0}"#, "mtu: a whole number from 1 to 4096");
+        check(r#"{"mtu":129,"max_mtu":128}"#, "mtu: a whole number from 1 to 128");
+        check(r#"{"max_mtu":65537}"#, "max_mtu: a whole number from 1 to 65536");
+        check(r#"{"max_status":"4k"}"#, "max_status: a whole number from 256 to 65536");
+        check(r#"{"dialect":"morse"}"#, "dialect: `op`, `tagged`, `embedded-update` or `packed`");
+    }
+}

@@ -1,6 +1,10 @@
 //! The plugin as devices see it: bytes in, bytes out.
 
 mod decisions;
+mod device;
+mod dialects;
+mod malformed;
+mod properties;
 mod vectors;
 
 use causeway_plugin::dfu::{Answer, Refusal};

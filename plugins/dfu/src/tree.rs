@@ -47,7 +47,7 @@ pub(crate) fn read(payload: &[u8], notation: Notation) -> Result<Value, String> 
             let mut scan = Scan { bytes: payload, at: 0, values: MAX_VALUES };
             scan.value(MAX_DEPTH)?;
             if scan.at < payload.len() {
-                return Err(format!("no CBOR: {} bytes follow the value", payload.len() - scan.at));
+                return Err(format!("no CBOR: the value ends {} bytes before the message", scan.left()));
             }
             ciborium::de::from_reader_with_recursion_limit(payload, MAX_DEPTH + 1)
                 .map_err(|error| format!("no CBOR: {error}"))
@@ -95,9 +95,10 @@ impl Scan<'_> {
     /// Steps over the values of an array, or of a map, where `each` is 2.
     fn items(&mut self, each: u64, length: Option<u64>, depth: usize) -> Result<(), String> {
         if let Some(length) = length {
+            let what = if each == 2 { "pairs" } else { "values" };
             // Each value has a byte at least.
             let count = length.checked_mul(each).filter(|&count| count <= self.left());
-            for _ in 0..count.ok_or_else(|| format!("no CBOR: {length} values are said to follow"))? {
+            for _ in 0..count.ok_or_else(|| format!("no CBOR: {length} {what} are said to follow"))? {
                 self.value(depth)?;
             }
             return Ok(());
