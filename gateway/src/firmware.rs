@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod find;
+mod follow;
 mod images;
 pub mod layouts;
 mod metrics;
@@ -26,7 +27,7 @@ use self::catalogue::Catalogue;
 use self::images::Images;
 use self::work::Job;
 
-pub use self::catalogue::{Known, Listed};
+pub use self::catalogue::{Followed, Known, Listed};
 pub use self::metrics::FirmwareMetrics;
 
 /// The word for this kind of artifact: keys are for kinds.
@@ -165,6 +166,37 @@ impl Firmware {
             self.shared.images.asked(digest, queued);
         }
         Err(Unready::Fetching)
+    }
+
+    /// A patch that makes a release of the version that a device runs, in one of the formats that it can apply; none if
+    /// there is none that is worth it. Never waits.
+    ///
+    /// # Errors
+    /// It is being made.
+    pub fn patch(&self, name: &str, running: &str, to: &Release, formats: &[String]) -> Result<Option<Patch>, Unready> {
+        let base =
+            formats.iter().any(|format| !format.is_empty()).then(|| self.shared.read().base(name, running)).flatten();
+        // No format is known yet: whatever a device can apply, it gets the image.
+        Ok(base.filter(|base| base.release.image == to.image).and(None))
+    }
+
+    /// These tags are followed from now on, and no others: what they stand for is asked every `firmware.poll`. With
+    /// approval, what one stands for anew is the release only when [`Self::pin`] says so. Never waits.
+    pub fn follow(&self, followed: &[Followed]) {
+        let new = self.shared.write().follow(followed);
+        for reference in new {
+            let queued = self.queues.open(Job::Find(reference.clone()));
+            self.shared.write().asked(&reference, queued);
+        }
+    }
+
+    /// A tag stands for this from now on: for the digest of a manifest, or for what waits for approval, or for what it
+    /// stands for where it is found now. Blocks, and may ask a registry.
+    ///
+    /// # Errors
+    /// It is no tag, or what it is to stand for is not to be had.
+    pub fn pin(&self, reference: &str, digest: Option<Digest>) -> Result<Arc<Known>, Unready> {
+        self.shared.pin(reference, digest)
     }
 
     /// What is known, for operators.

@@ -47,8 +47,21 @@ pub struct Listed {
     pub asked: bool,
     /// Whether its image is open.
     pub open: bool,
-    /// Why it is not ready.
+    /// Why it is not ready, or why a followed tag is not followed now.
     pub problem: Option<Unready>,
+    /// Whether it is a tag that is followed.
+    pub followed: bool,
+    /// What a followed tag stands for now, which waits for approval.
+    pub waiting: Option<Arc<Known>>,
+}
+
+/// A tag that is followed: what it stands for is asked again and again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Followed {
+    /// The reference, with a tag.
+    pub reference: String,
+    /// Whether what it stands for anew waits for an operator.
+    pub approval: bool,
 }
 
 /// A reference that somebody asked for.
@@ -61,6 +74,17 @@ struct Entry {
     /// When it is to be asked for again.
     due: Option<Instant>,
     used: AtomicU64,
+    /// Followed, with approval or without.
+    followed: Option<bool>,
+    waiting: Option<Arc<Known>>,
+}
+
+/// A release that lies here.
+#[derive(Debug)]
+struct Here {
+    known: Arc<Known>,
+    /// When it was last needed to make patches of; 0: never.
+    used: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -68,20 +92,24 @@ pub(super) struct Catalogue {
     most: usize,
     entries: HashMap<String, Entry>,
     /// What lies here, by the digests of their manifests.
-    here: BTreeMap<Digest, Arc<Known>>,
+    here: BTreeMap<Digest, Here>,
     /// Grows with each use.
     uses: AtomicU64,
 }
 
 impl Catalogue {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, entries: HashMap::new(), here: BTreeMap::new(), uses: AtomicU64::new(0) }
+        Self { most, entries: HashMap::new(), here: BTreeMap::new(), uses: AtomicU64::new(1) }
+    }
+
+    fn now(&self) -> u64 {
+        self.uses.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What is known of a reference; none if nobody has asked for it.
     pub(super) fn find(&self, reference: &str) -> Option<Result<Arc<Release>, Unready>> {
         let entry = self.entries.get(reference)?;
-        entry.used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        entry.used.store(self.now(), Ordering::Relaxed);
         Some(match (&entry.ready, &entry.problem) {
             (Some(known), _) => Ok(Arc::clone(&known.release)),
             (None, Some(problem)) => Err(problem.clone()),
@@ -90,16 +118,20 @@ impl Catalogue {
         })
     }
 
+    /// What a reference stands for here.
+    pub(super) fn ready(&self, reference: &str) -> Option<Arc<Known>> {
+        self.entries.get(reference)?.ready.clone()
+    }
+
     /// Notes that somebody wants a reference; returns how many others had to be forgotten.
     pub(super) fn ask(&mut self, reference: &str) -> u64 {
-        let now = self.uses.fetch_add(1, Ordering::Relaxed);
+        let now = self.now();
         self.entries.entry(reference.to_owned()).or_default().used = now.into();
         let mut forgotten = 0;
         while self.entries.len() > self.most {
-            let age = |(_, entry): &(&String, &Entry)| entry.used.load(Ordering::Relaxed);
-            let Some(oldest) = self.entries.iter().min_by_key(age).map(|(reference, _)| reference.clone()) else {
-                break;
-            };
+            let others = self.entries.iter().filter(|(other, entry)| entry.followed.is_none() && *other != reference);
+            let oldest = others.min_by_key(|(_, entry)| entry.used.load(Ordering::Relaxed));
+            let Some(oldest) = oldest.map(|(reference, _)| reference.clone()) else { break };
             self.entries.remove(&oldest);
             forgotten += 1;
         }
@@ -114,34 +146,108 @@ impl Catalogue {
     }
 
     /// What came of asking for a reference.
-    pub(super) fn found(&mut self, reference: &str, found: Result<Arc<Known>, Unready>, retry: Duration) {
+    pub(super) fn found(&mut self, reference: &str, found: Result<Arc<Known>, Unready>, again: Option<Duration>) {
         if let Ok(known) = &found {
-            self.here.insert(known.digest(), Arc::clone(known));
+            self.lies_here(Arc::clone(known));
         }
         let Some(entry) = self.entries.get_mut(reference) else { return };
-        entry.busy = false;
+        (entry.busy, entry.due) = (false, again.map(|pause| Instant::now() + pause));
         match found {
-            Ok(known) => (entry.ready, entry.problem, entry.due) = (Some(known), None, None),
-            Err(problem) => (entry.problem, entry.due) = (Some(problem), Some(Instant::now() + retry)),
+            Ok(known) => {
+                entry.waiting = entry.waiting.take().filter(|waiting| waiting.digest() != known.digest());
+                (entry.ready, entry.problem) = (Some(known), None);
+            }
+            Err(problem) => entry.problem = Some(problem),
         }
+    }
+
+    /// What is to be followed from now on; returns what was not followed so before.
+    pub(super) fn follow(&mut self, followed: &[Followed]) -> Vec<String> {
+        let now = self.now();
+        for (reference, entry) in &mut self.entries {
+            if followed.iter().all(|followed| followed.reference != *reference) {
+                (entry.followed, entry.waiting) = (None, None);
+            }
+        }
+        let mut new = Vec::new();
+        for Followed { reference, approval } in followed {
+            let entry = self.entries.entry(reference.clone()).or_default();
+            if entry.followed.replace(*approval) != Some(*approval) {
+                (entry.used, entry.busy) = (now.into(), true);
+                new.push(reference.clone());
+            }
+        }
+        new
+    }
+
+    /// Whether a tag is followed, and then whether it needs approval.
+    pub(super) fn followed(&self, reference: &str) -> Option<bool> {
+        self.entries.get(reference)?.followed
+    }
+
+    /// What a followed tag stands for anew waits for approval; none if it stands for what it did.
+    pub(super) fn wait(&mut self, reference: &str, waiting: Option<Arc<Known>>, poll: Duration) {
+        let Some(entry) = self.entries.get_mut(reference) else { return };
+        (entry.busy, entry.due, entry.problem) = (false, Some(Instant::now() + poll), None);
+        if entry.ready.is_none() && waiting.is_some() {
+            let text = format!("{reference} waits for approval: `causeway firmware pin {reference}`");
+            entry.problem = Some(Unready::Refused(text));
+        }
+        entry.waiting = waiting;
+    }
+
+    /// What waits for approval under a reference.
+    pub(super) fn waiting(&self, reference: &str) -> Option<Arc<Known>> {
+        self.entries.get(reference)?.waiting.clone()
     }
 
     /// What may be used no more.
     pub(super) fn refuse(&mut self, digest: &Digest, problem: &Unready) {
         self.here.remove(digest);
+        let is_it = |known: &Option<Arc<Known>>| known.as_ref().is_some_and(|known| known.digest() == *digest);
         for entry in self.entries.values_mut() {
-            if entry.ready.as_ref().is_some_and(|known| known.digest() == *digest) {
+            if is_it(&entry.waiting) {
+                entry.waiting = None;
+            }
+            if is_it(&entry.ready) {
                 (entry.ready, entry.problem) = (None, Some(problem.clone()));
                 entry.due = Some(Instant::now());
             }
         }
     }
 
-    /// What was found here.
+    /// Notes what lies here. Of more than are known at the same time, one goes that nobody needs.
     pub(super) fn lies_here(&mut self, known: Arc<Known>) {
-        if self.here.len() < self.most || self.here.contains_key(&known.digest()) {
-            self.here.entry(known.digest()).or_insert(known);
+        let digest = known.digest();
+        self.here.entry(digest).or_insert_with(|| Here { known, used: AtomicU64::new(0) });
+        while self.here.len() > self.most {
+            let others = self.here.iter().filter(|(other, _)| **other != digest && !self.is_ready(other));
+            let oldest = others.min_by_key(|(_, here)| here.used.load(Ordering::Relaxed));
+            let Some(oldest) = oldest.map(|(digest, _)| *digest) else { break };
+            self.here.remove(&oldest);
         }
+    }
+
+    fn is_ready(&self, digest: &Digest) -> bool {
+        self.ready_ones().any(|known| known.digest() == *digest)
+    }
+
+    /// What references stand for, or may stand for once that is approved.
+    fn ready_ones(&self) -> impl Iterator<Item = &Arc<Known>> {
+        self.entries.values().flat_map(|entry| entry.ready.iter().chain(&entry.waiting))
+    }
+
+    /// What has to stay: what is asked for, and what patches are made of.
+    pub(super) fn needed(&self) -> Vec<Arc<Known>> {
+        let of_patches = self.here.values().filter(|here| here.used.load(Ordering::Relaxed) > 0);
+        self.ready_ones().chain(of_patches.map(|here| &here.known)).cloned().collect()
+    }
+
+    /// Patches are made of nothing any more until somebody asks for one.
+    pub(super) fn let_bases_go(&mut self) -> bool {
+        let had = |here: &mut Here| std::mem::take(here.used.get_mut()) > 0;
+        // All of them, not only up to the first.
+        self.here.values_mut().map(had).fold(false, |any, had| any | had)
     }
 
     /// The references that are to be asked for again now; they count as asked.
@@ -162,26 +268,34 @@ impl Catalogue {
 
     /// Everything that is known, each once.
     pub(super) fn all(&self) -> Vec<Arc<Known>> {
-        let mut all: BTreeMap<Digest, Arc<Known>> = self.here.clone();
-        all.extend(
-            self.entries
-                .values()
-                .filter_map(|entry| entry.ready.as_ref())
-                .map(|known| (known.digest(), Arc::clone(known))),
-        );
-        all.into_values().collect()
+        let here = self.here.values().map(|here| &here.known);
+        let all: BTreeMap<Digest, &Arc<Known>> =
+            here.chain(self.ready_ones()).map(|known| (known.digest(), known)).collect();
+        all.into_values().cloned().collect()
     }
 
     /// The releases of this name and version.
     pub(super) fn named(&self, name: &str, version: &str) -> Vec<Arc<Known>> {
-        let is_meant = |known: &Arc<Known>| known.said.name == name && known.said.version == version;
-        self.here.values().filter(|known| is_meant(known)).cloned().collect()
+        let is_meant = |known: &&Arc<Known>| known.said.name == name && known.said.version == version;
+        self.here.values().map(|here| &here.known).filter(is_meant).cloned().collect()
+    }
+
+    /// The one release of this name and version, to make a patch of; it is needed from now on.
+    pub(super) fn base(&self, name: &str, version: &str) -> Option<Arc<Known>> {
+        let is_meant = |here: &&Here| here.known.said.name == name && here.known.said.version == version;
+        let mut meant = self.here.values().filter(is_meant);
+        let base = meant.next()?;
+        if meant.any(|other| other.known.said.image != base.known.said.image) {
+            return None;
+        }
+        base.used.store(self.now(), Ordering::Relaxed);
+        Some(Arc::clone(&base.known))
     }
 
     /// A release with this image.
     pub(super) fn by_image(&self, image: &Digest) -> Option<Arc<Known>> {
-        let of_entries = self.entries.values().filter_map(|entry| entry.ready.as_ref());
-        of_entries.chain(self.here.values()).find(|known| known.said.image == *image).cloned()
+        let all = self.ready_ones().chain(self.here.values().map(|here| &here.known));
+        all.into_iter().find(|known| known.said.image == *image).cloned()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -196,18 +310,19 @@ impl Catalogue {
             asked: true,
             open: open(entry.ready.as_ref()),
             problem: entry.problem.clone(),
+            followed: entry.followed.is_some(),
+            waiting: entry.waiting.clone(),
         });
         let mut listed: Vec<Listed> = asked.collect();
-        let has = |digest: Digest| {
-            self.entries.values().any(|entry| entry.ready.as_ref().is_some_and(|known| known.digest() == digest))
-        };
-        let others = self.here.values().filter(|known| !has(known.digest()));
-        listed.extend(others.map(|known| Listed {
-            reference: known.wanted.reference.to_string(),
-            known: Some(Arc::clone(known)),
+        let others = self.here.iter().filter(|(digest, _)| !self.is_ready(digest));
+        listed.extend(others.map(|(_, here)| Listed {
+            reference: here.known.wanted.reference.to_string(),
+            known: Some(Arc::clone(&here.known)),
             asked: false,
-            open: open(Some(known)),
+            open: open(Some(&here.known)),
             problem: None,
+            followed: false,
+            waiting: None,
         }));
         listed.sort_by(|left, right| left.reference.cmp(&right.reference));
         listed

@@ -61,6 +61,7 @@ impl Shared {
         let digest = match (self.pinned(&parsed), from) {
             (Err(error), _) => return Found::No(unready(&error)),
             (Ok(Some(digest)), _) => digest,
+            // A followed tag is polled.
             (Ok(None), From::Here) => return Found::Elsewhere,
             (Ok(None), From::Anywhere) => match self.artifacts.now(&parsed) {
                 Ok(digest) => digest,
@@ -111,7 +112,7 @@ impl Shared {
     }
 
     /// What is at a place under a digest.
-    fn at(&self, reference: &Reference, digest: Digest, from: From) -> Found<Arc<Known>> {
+    pub(super) fn at(&self, reference: &Reference, digest: Digest, from: From) -> Found<Arc<Known>> {
         let wanted = self.wanted(reference.clone().at(digest));
         let trusted = match from {
             From::Here => self.artifacts.again(&digest, &wanted),
@@ -173,7 +174,13 @@ impl Shared {
         if self.images.is_open(image) {
             return Found::Yes(());
         }
-        match self.fetch_image(known, from) {
+        let mut fetched = self.fetch_image(known, from);
+        // What patches could be made of goes before a release that is asked for.
+        if matches!(&fetched, Err(error) if error.is_full()) && self.write().let_bases_go() {
+            self.hold();
+            fetched = self.fetch_image(known, from);
+        }
+        match fetched {
             Ok(blob) => {
                 self.images.put(image, Ok(Image(blob)));
                 Found::Yes(())

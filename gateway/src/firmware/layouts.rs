@@ -153,6 +153,19 @@ pub(super) enum ReadError {
     No(NoFirmware),
 }
 
+impl ReadError {
+    /// Whether there was no room for it.
+    pub(super) fn is_full(&self) -> bool {
+        let full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
+        match self {
+            Self::Fetch(FetchError::Disk { source, .. }) | Self::No(NoFirmware::Unpack(UnpackError::Disk(source))) => {
+                full(source)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl<E: Into<NoFirmware>> From<E> for ReadError {
     fn from(error: E) -> Self {
         Self::No(error.into())

@@ -172,3 +172,70 @@ fn firmware_without_a_good_signature_is_refused() {
     let told = settled(|| firmware.release(&reference)).unwrap_err();
     assert!(matches!(&told, Unready::Refused(text) if text.contains("no signature")), "{told:?}");
 }
+
+/// Waits until something is so.
+fn until<T>(what: &str, mut is_so: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = is_so() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+fn followed(reference: &str, approval: bool) -> [Followed; 1] {
+    [Followed { reference: reference.to_owned(), approval }]
+}
+
+#[test]
+fn a_followed_tag_is_taken_over_when_it_moves() {
+    let mut ground = Ground::new();
+    ground.config.poll = Duration::from_millis(1);
+    let reference = ground.blob("latest", b"first");
+    let firmware = ground.start();
+    firmware.follow(&followed(&reference, false));
+    let first = settled(|| firmware.release(&reference)).unwrap();
+    ground.blob("latest", b"second one");
+    let second = until("it is taken over", || firmware.release(&reference).ok().filter(|now| *now != first));
+    assert_eq!(second.size, 10);
+    let listed = firmware.list();
+    assert!(listed.iter().any(|listed| listed.reference == reference && listed.followed && listed.waiting.is_none()));
+    // Whoever follows no more stays with what it was last, also after a restart.
+    firmware.follow(&[]);
+    drop(firmware);
+    ground.blob("latest", b"third");
+    assert_eq!(settled(|| ground_release(&ground.start(), &reference)).unwrap(), second);
+}
+
+#[test]
+fn a_followed_tag_with_approval_waits_for_the_operator_the_first_time_too() {
+    let mut ground = Ground::new();
+    ground.config.poll = Duration::from_millis(1);
+    let reference = ground.blob("latest", b"first");
+    let firmware = ground.start();
+    firmware.follow(&followed(&reference, true));
+    let waiting = || {
+        let listed = firmware.list().into_iter().find(|listed| listed.reference == reference);
+        listed.and_then(|listed| listed.waiting)
+    };
+    let first = until("the first one waits", waiting);
+    let told = firmware.release(&reference).unwrap_err();
+    assert!(matches!(&told, Unready::Refused(text) if text.contains("firmware pin")), "{told:?}");
+    assert_eq!(firmware.pin(&reference, Some(first.digest())).unwrap().release, first.release);
+    assert_eq!(firmware.release(&reference).unwrap(), first.release);
+
+    ground.blob("latest", b"second");
+    let second = until("the second one waits", waiting);
+    assert_ne!(second.digest(), first.digest());
+    assert_eq!(firmware.release(&reference).unwrap(), first.release, "what was approved stays");
+    // What was shown is what is approved, wherever the tag has moved since.
+    ground.blob("latest", b"third");
+    firmware.pin(&reference, Some(second.digest())).unwrap();
+    assert_eq!(firmware.release(&reference).unwrap(), second.release);
+    // And back.
+    firmware.pin(&reference, Some(first.digest())).unwrap();
+    assert_eq!(firmware.release(&reference).unwrap(), first.release);
+    assert!(firmware.pin("motor:1", None).is_err());
+}

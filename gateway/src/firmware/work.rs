@@ -75,13 +75,14 @@ impl Shared {
         match job {
             Job::Scan => self.scan(),
             Job::Find(reference) => match self.look_for(&reference, from) {
-                Found::Yes(known) => self.found(&reference, Ok(known)),
-                Found::No(why) => self.found(&reference, Err(why)),
-                Found::Elsewhere => {
-                    if fetch.try_send(Job::Find(reference.clone())).is_err() {
-                        self.write().asked(&reference, false);
+                Found::Yes(known) => {
+                    self.found(&reference, Ok(known));
+                    if self.read().followed(&reference).is_some() {
+                        self.hand_over(reference, fetch);
                     }
                 }
+                Found::No(why) => self.found(&reference, Err(why)),
+                Found::Elsewhere => self.hand_over(reference, fetch),
             },
             Job::Open(image) => match self.open(&image, from) {
                 Found::Yes(()) => {}
@@ -94,10 +95,20 @@ impl Shared {
         }
     }
 
+    /// Somebody else has to be asked for a reference.
+    fn hand_over(&self, reference: String, fetch: &SyncSender<Job>) {
+        let queued = fetch.try_send(Job::Find(reference.clone())).is_ok();
+        self.write().asked(&reference, queued);
+    }
+
     fn do_anywhere(&self, job: Job) {
         match job {
             Job::Scan => self.scan(),
             Job::Find(reference) => {
+                let followed = self.read().followed(&reference);
+                if let Some(approval) = followed {
+                    return self.poll(&reference, approval);
+                }
                 let found = match self.look_for(&reference, From::Anywhere) {
                     Found::Yes(known) => Ok(known),
                     Found::No(why) => Err(why),
@@ -135,14 +146,15 @@ impl Shared {
                 self.metrics.unready(why);
             }
         }
-        self.write().found(reference, found, self.config.retry);
+        let again = found.is_err().then_some(self.config.retry);
+        self.write().found(reference, found, again);
         self.hold();
     }
 
-    /// What is known stays in the cache.
-    fn hold(&self) {
-        let known = self.read().all();
-        let roots = known.iter().flat_map(|known| [known.digest(), known.said.image]);
+    /// What is needed stays in the cache.
+    pub(super) fn hold(&self) {
+        let needed = self.read().needed();
+        let roots = needed.iter().flat_map(|known| [known.digest(), known.said.image]);
         self.artifacts.retain(roots);
         self.metrics.releases(self.read().len());
     }
