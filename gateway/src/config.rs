@@ -11,6 +11,7 @@ mod changes;
 mod check;
 mod collections;
 mod devices;
+mod dfu;
 mod firmware;
 mod gateway;
 mod journal;
@@ -46,6 +47,7 @@ pub use self::canary::{CanaryConfig, CanaryMode};
 pub use self::changes::need_restart;
 pub use self::collections::{CollectionConfig, CollectionKind, ColumnConfig, ColumnType, RetentionConfig};
 pub use self::devices::{DevicesConfig, Registration};
+pub use self::dfu::DfuConfig;
 pub use self::firmware::{FirmwareConfig, SignedAsConfig};
 pub use self::gateway::GatewayConfig;
 pub use self::journal::JournalConfig;
@@ -107,6 +109,8 @@ section! {
         registries: Vec<RegistryConfig> = Vec::new() => restart;
         /// Whose artifacts run here.
         trust: TrustConfig = TrustConfig::default() => live;
+        /// How devices are led through their updates.
+        dfu: DfuConfig = DfuConfig::default() => restart;
         /// What devices are updated to.
         firmware: FirmwareConfig = FirmwareConfig::default() => restart;
         /// What may be recorded of plugins.

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 mod crash;
 pub mod devices;
+pub mod dfu;
 pub mod dispatch;
 pub mod firmware;
 pub(crate) mod http;

@@ -12,6 +12,7 @@ mod connection;
 pub mod cursors;
 pub mod dead_letters;
 pub mod devices;
+pub mod dfu;
 mod directory;
 mod metrics;
 mod migrations;

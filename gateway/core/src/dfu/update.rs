@@ -201,7 +201,10 @@ impl Standing {
     /// Whether what the device has stored of a version is not to be built on.
     #[must_use]
     pub fn restart(&self, version: &str) -> bool {
-        self.target.as_ref().is_none_or(|target| target.restart || target.version != version)
+        match &self.target {
+            Some(target) if target.version == version => target.restart,
+            _ => self.state.is_under_way() || self.attempts.of(version).made > 0,
+        }
     }
 
     fn is_about(&self, version: &str) -> bool {
@@ -378,7 +381,8 @@ impl Standing {
     fn follow(&mut self, heard: &Heard) {
         let Some(target) = self.target.as_mut().filter(|_| self.state == State::Transferring) else { return };
         let progress = heard.progress.as_ref().filter(|progress| progress.version == target.version);
-        let offset = progress.map_or(0, |progress| progress.offset);
+        // Devices count in 32 bits; one that claims more is past every end.
+        let offset = progress.map_or(0, |progress| progress.offset.min(u64::from(u32::MAX)));
         if offset == 0 && target.tally.offset > 0 {
             target.tally.restarts = target.tally.restarts.saturating_add(1);
         }

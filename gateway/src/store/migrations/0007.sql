@@ -10,3 +10,67 @@ create table canary_choices (
     configured text,
     at_ms integer not null
 ) strict, without rowid;
+
+-- What is known of the update of each device.
+create table dfu_devices (
+    device text primary key references devices (id) on delete cascade,
+    -- What it runs.
+    running text,
+    heard_ms integer not null,
+    state text not null,
+    since_ms integer not null,
+    -- Why the last attempt failed.
+    reason text,
+    -- The release that the state is about; none of these without one.
+    name text,
+    version text,
+    image text,
+    size integer,
+    -- `campaign` or `rule`, and its id or name.
+    by_kind text,
+    by_name text,
+    from_version text,
+    restart integer,
+    started_ms integer,
+    offset integer,
+    patch text,
+    blocks integer,
+    bytes integer,
+    restarts integer,
+    swaps integer,
+    first integer
+) strict, without rowid;
+
+-- How often each device was told to start which version; the latest has the highest place.
+create table dfu_attempts (
+    device text not null references devices (id) on delete cascade,
+    version text not null,
+    place integer not null,
+    made integer not null,
+    until_ms integer not null,
+    quarantined integer not null,
+    primary key (device, version)
+) strict, without rowid;
+
+-- The attempts that are over.
+create table dfu_history (
+    id integer primary key autoincrement,
+    device text not null references devices (id) on delete cascade,
+    name text not null,
+    from_version text not null,
+    version text not null,
+    size integer not null,
+    by_kind text not null,
+    by_name text not null,
+    patch text,
+    started_ms integer,
+    ended_ms integer not null,
+    blocks integer not null,
+    bytes integer not null,
+    restarts integer not null,
+    attempt integer not null,
+    -- `confirmed`, `failed` or `superseded`.
+    outcome text not null,
+    reason text
+) strict;
+create index dfu_history_device on dfu_history (device, id);

@@ -387,7 +387,6 @@ proptest! {
                 prop_assert!(attempt.made <= LIMITS.attempts, "{:?}", attempt);
                 prop_assert!(attempt.until_ms <= scene.now_ms + LIMITS.max_back_off_ms);
             }
-            prop_assert_eq!(standing.restart(""), true);
         }
         prop_assert!(over >= begun - usize::from(scene.standing.state.is_under_way()), "{over} of {begun}");
     }

@@ -1,0 +1,37 @@
+//! `dfu:` how devices are led through their updates.
+
+use std::time::Duration;
+
+use super::section::section;
+
+section! {
+    /// How devices are led through their updates.
+    DfuConfig {
+        /// How long a device that has nothing to do is told to wait before it asks again.
+        poll: Duration = Duration::from_secs(300) => restart, in Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+        /// By how many percent that time is made shorter or longer at random, so that devices do not ask all at once.
+        jitter: u32 = 10 => restart, in 0..=100;
+        /// How often a device is told to start a release; when the last attempt has failed too, it is quarantined for that version until `causeway dfu forgive`.
+        attempts: u32 = 3 => restart, in 1..=1_000, hit "causeway_dfu_turns_total";
+        /// Time between a failed attempt and the next; it doubles with each.
+        back_off: Duration = Duration::from_secs(600) => restart, in Duration::ZERO..=Duration::from_secs(30 * 86_400);
+        /// That time at most.
+        max_back_off: Duration = Duration::from_secs(86_400) => restart, in Duration::ZERO..=Duration::from_secs(365 * 86_400);
+        /// How often, in one attempt, a device that runs what it ran and still has all of the release is told to start it: it may not have heard. Then the attempt has failed.
+        swaps: u32 = 3 => restart, in 1..=100, hit "causeway_dfu_turns_total";
+        /// A device that says nothing for so long in the middle of an attempt is shown as stalled.
+        stalled: Duration = Duration::from_secs(600) => restart, in Duration::from_secs(1)..=Duration::from_secs(30 * 86_400), hit "causeway_dfu_stalled";
+        /// Time between two writes of what is counted of blocks; turning points are written at once.
+        flush: Duration = Duration::from_secs(10) => restart, in Duration::from_millis(100)..=Duration::from_secs(3_600);
+        /// Attempts that are kept of each device.
+        history: usize = 50 => restart, in 1..=10_000;
+        /// Devices that are watched over; others are told to wait.
+        max_devices: usize = 100_000 => restart, in 1..=10_000_000, hit "causeway_dfu_full_total";
+        /// Commands that may wait for their turning points to be on the disk; of one that finds no room nothing is sent, and its device asks again.
+        max_waiting: usize = 10_000 => restart, in 1..=1_000_000, hit "causeway_dfu_unsent_total";
+        /// A device's progress is published whenever it is so many percent further.
+        progress: u32 = 5 => restart, in 1..=100;
+        /// Time between two such publications of a device.
+        progress_interval: Duration = Duration::from_secs(1) => restart, in Duration::ZERO..=Duration::from_secs(3_600);
+    }
+}

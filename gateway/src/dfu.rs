@@ -1,0 +1,22 @@
+//! Firmware updates of devices: what they say, what they are to get, and what becomes of it.
+//!
+//! When a plugin is called is the business of [`crate::dispatch`], and which bytes there are is that of the catalogue of
+//! firmware.
+
+mod desire;
+pub mod fleet;
+mod ledger;
+mod metrics;
+mod progress;
+
+use std::sync::Arc;
+
+use causeway_core::message::Message;
+
+pub use desire::Desire;
+pub use fleet::{DeviceView, Filter, Fleet, Line, Sources};
+pub use ledger::Also;
+pub use metrics::DfuMetrics;
+
+/// The way of a message to whoever may receive it. It does not wait, and what is not taken is lost: devices ask again.
+pub type Publish = Arc<dyn Fn(Message) + Send + Sync>;

@@ -1,0 +1,282 @@
+//! The fleet: what the gateway knows of each device's firmware, and what it makes of it.
+//!
+//! One status is one conversation: [`Fleet::orders`] says what is to become of the device, [`Fleet::heard`] takes in what
+//! it said, and [`Fleet::told`] counts what it is told and sends it, if need be after its turning point is on the disk.
+//! None of them waits. Who is to get what is asked of [`Sources`]; the machine of one device is in
+//! `causeway_core::dfu::update`.
+
+mod orders;
+mod table;
+mod upkeep;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytestring::ByteString;
+use causeway_core::dfu::update::{Ended, Limits, Outcome, Standing, State, Wanted};
+use causeway_core::dfu::{By, Heard, Hold, Orders, Release, Step, Turn};
+use causeway_core::message::Message;
+
+pub use view::{DeviceView, Filter};
+
+use super::ledger::{Also, Ledger, Record, Reply};
+use super::metrics::DfuMetrics;
+use super::progress::{self, Pacing};
+use super::{Desire, Publish};
+use crate::clock::Clock;
+use crate::config::DfuConfig;
+use crate::devices::{Device, Devices};
+use crate::store::{Store, dfu};
+use table::{Entry, Table};
+
+/// The longest text about a status that could not be answered.
+const MAX_PROBLEM_BYTES: usize = 512;
+
+/// The fleet; clones share it.
+#[derive(Clone)]
+pub struct Fleet {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    table: Table,
+    ledger: Ledger,
+    sources: Box<dyn Sources>,
+    devices: Devices,
+    store: Store,
+    clock: Clock,
+    limits: Limits,
+    pacing: Pacing,
+    config: DfuConfig,
+    metrics: DfuMetrics,
+}
+
+/// Whom the fleet asks. None of these may wait.
+pub trait Sources: Send + Sync {
+    /// What a device is to get by its assignments, when it runs this version.
+    fn desire(&self, device: &Device, running: Option<&str>, now_ms: u64) -> Option<Desire>;
+    /// What a turning point of a device means to whoever assigned the release: what is written in the same transaction.
+    fn turned(&self, device: &str, by: &By, turn: &Turn, now_ms: u64) -> Vec<Also>;
+    /// Why the image of a release cannot be served now; none if it can.
+    fn unready(&self, release: &Release) -> Option<Hold>;
+    /// The size of the patch of a format from a version to a release.
+    fn patch_size(&self, running: &str, release: &Release, format: &str) -> Option<u64>;
+}
+
+/// The way to a device, and to those who watch its progress.
+#[derive(Clone)]
+pub struct Line {
+    /// The front door, for messages that the device's policies permit.
+    pub publish: Publish,
+    /// Where its progress is published; nowhere without it.
+    pub progress: Option<ByteString>,
+}
+
+impl Fleet {
+    /// Reads what is known of all devices. Blocks.
+    pub fn open(
+        config: &DfuConfig,
+        store: Store,
+        devices: Devices,
+        clock: Clock,
+        sources: Box<dyn Sources>,
+        metrics: DfuMetrics,
+    ) -> rusqlite::Result<Self> {
+        let table = Table::new(store.read_blocking(dfu::all)?, config.max_devices, metrics.clone());
+        let limits = Limits {
+            attempts: config.attempts,
+            back_off_ms: millis(config.back_off),
+            max_back_off_ms: millis(config.max_back_off),
+            swaps: config.swaps,
+        };
+        let parts = Parts {
+            table,
+            ledger: Ledger::new(store.clone(), config.history, config.max_waiting, metrics.clone()),
+            sources,
+            devices,
+            store,
+            clock,
+            limits,
+            pacing: Pacing { percent: config.progress.into(), interval: config.progress_interval },
+            config: config.clone(),
+            metrics,
+        };
+        Ok(Self { parts: Arc::new(parts) })
+    }
+
+    /// What is to become of a device now. Changes nothing.
+    #[must_use]
+    pub fn orders(&self, device: &Device, now_ms: u64) -> Orders {
+        self.parts.decide(device, now_ms).orders
+    }
+
+    /// What a device runs, once it has said so.
+    #[must_use]
+    pub fn running(&self, device: &str) -> Option<Arc<str>> {
+        self.parts.table.look(device, |entry| entry.standing.running.clone()).flatten()
+    }
+
+    /// Takes in what a device says about itself. What it turns is written soon; the orders may be others from then on.
+    pub fn heard(&self, device: &Device, heard: &Heard, line: &Line, now_ms: u64) {
+        let parts = &self.parts;
+        let desire = parts.sources.desire(device, Some(&heard.version), now_ms);
+        let wanted = match &desire {
+            None | Some(Desire { refused: Some(_), .. }) => Wanted::Nothing,
+            Some(Desire { release: Err(_), .. }) => Wanted::Unknown,
+            Some(Desire { release: Ok(release), by, .. }) => Wanted::Release(release, by),
+        };
+        let attempts = desire.as_ref().and_then(|desire| desire.attempts).unwrap_or(parts.limits.attempts);
+        let limits = Limits { attempts, ..parts.limits };
+        let changed = parts.table.change(&device.id, |id, entry| {
+            let outcome = entry.standing.heard(heard, wanted, &limits, now_ms);
+            entry.problem = None;
+            entry.touched = true;
+            parts.note(id, entry, outcome, line, now_ms)
+        });
+        if let Some((turned, progress)) = changed {
+            parts.record(turned, None, progress, line, now_ms);
+        }
+    }
+
+    /// Counts what a device is told, and sends it: at once, or when what has to be on the disk before it is. A command
+    /// that finds the store full or failing is not sent: the device asks again.
+    pub fn told(&self, device: &Device, orders: &Orders, step: &Step, reply: Message, line: &Line, now_ms: u64) {
+        let parts = &self.parts;
+        parts.metrics.told(step);
+        let Orders::Update(assignment) = orders else { return (line.publish)(reply) };
+        let patch_size = parts.patch_size(device, &assignment.release, step);
+        let changed = parts.table.change(&device.id, |id, entry| {
+            let outcome = entry.standing.told(assignment, step, now_ms);
+            entry.patch_size = patch_size.or(entry.patch_size);
+            entry.touched = true;
+            entry.keep_pace(&outcome, now_ms);
+            parts.note(id, entry, outcome, line, now_ms)
+        });
+        // Without a place in the table there are no orders to update.
+        let Some((turned, progress)) = changed else { return };
+        if *step == Step::Swap {
+            parts.record(turned, Some(reply), progress, line, now_ms);
+        } else {
+            parts.record(turned, None, progress, line, now_ms);
+            (line.publish)(reply);
+        }
+    }
+
+    /// Notes that a status could not be answered as it was meant: it is shown beside the device until it says something
+    /// that can.
+    pub fn refused(&self, device: &str, problem: &str, now_ms: u64) {
+        self.parts.metrics.refused.inc();
+        let end = problem.floor_char_boundary(MAX_PROBLEM_BYTES);
+        let problem = problem.get(..end).unwrap_or_default().to_owned();
+        self.parts.table.change(device, |_, entry| entry.problem = Some((problem, now_ms)));
+    }
+
+    /// After how many seconds a device with nothing to do is to ask again: `dfu.poll`, more or less.
+    #[must_use]
+    pub fn poll(&self, device: &str) -> u32 {
+        let (poll, jitter) = (self.parts.config.poll.as_secs(), u64::from(self.parts.config.jitter));
+        let spread = poll * jitter / 100;
+        let around = self.parts.table.random((device, self.parts.clock.now_ms())) % (2 * spread + 1);
+        u32::try_from((poll - spread + around).max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// A device that turned, as it is to be written.
+struct Turned {
+    device: Arc<str>,
+    number: u64,
+    standing: Standing,
+    turns: Vec<(By, Turn)>,
+    ended: Vec<Ended>,
+}
+
+impl Parts {
+    /// What came of a change: what is to be written, and what is to be published of it.
+    fn note(
+        &self,
+        id: &Arc<str>,
+        entry: &mut Entry,
+        outcome: Outcome,
+        line: &Line,
+        now_ms: u64,
+    ) -> (Option<Turned>, Option<Message>) {
+        let Outcome { turns, ended } = outcome;
+        let percent = progress::percent(&entry.standing, entry.size());
+        let turned = !(turns.is_empty() && ended.is_empty());
+        if turned {
+            entry.published.turned(percent, self.pacing, now_ms);
+        }
+        let moving = entry.standing.state == State::Transferring;
+        let shown = turned || (moving && entry.published.is_due(percent, self.pacing, now_ms));
+        let topic = line.progress.as_ref().filter(|_| shown);
+        let message = topic.map(|topic| progress::message(topic, id, &entry.standing, entry.size(), now_ms));
+        if !turned {
+            return (None, message);
+        }
+        entry.turned += 1;
+        let standing = entry.standing.clone();
+        (Some(Turned { device: id.clone(), number: entry.turned, standing, turns, ended }), message)
+    }
+
+    /// Hands over what turned; what is sent follows from it, or goes out at once when nothing turned.
+    fn record(
+        &self,
+        turned: Option<Turned>,
+        command: Option<Message>,
+        progress: Option<Message>,
+        line: &Line,
+        now_ms: u64,
+    ) {
+        let Some(Turned { device, number, standing, turns, ended }) = turned else {
+            for message in command.into_iter().chain(progress) {
+                (line.publish)(message);
+            }
+            return;
+        };
+        let mut also = Vec::new();
+        for (by, turn) in &turns {
+            self.metrics.turned(turn);
+            also.extend(self.sources.turned(&device, by, turn, now_ms));
+        }
+        let reply = |message, command| {
+            let publish = line.publish.clone();
+            Reply { device: device.clone(), message, publish, command }
+        };
+        let replies = command.map(|message| reply(message, true)).into_iter();
+        let replies = replies.chain(progress.map(|message| reply(message, false)));
+        self.ledger.submit(&device, Record { number, standing, ended, also }, replies.collect::<Vec<_>>());
+    }
+
+    fn patch_size(&self, device: &Device, release: &Release, step: &Step) -> Option<u64> {
+        let Step::Write { patch: Some(format), .. } = step else { return None };
+        let known = self.table.look(&device.id, |entry| {
+            let patch = entry.standing.target.as_ref().and_then(|target| target.tally.patch.clone());
+            (patch.as_ref() == Some(format), entry.patch_size, entry.standing.running.clone())
+        });
+        match known {
+            Some((true, Some(size), _)) => Some(size),
+            Some((_, _, Some(running))) => self.sources.patch_size(&running, release, format),
+            _ => None,
+        }
+    }
+}
+
+impl Entry {
+    /// The rate is that of one attempt.
+    fn keep_pace(&mut self, outcome: &Outcome, now_ms: u64) {
+        if outcome.turns.iter().any(|(_, turn)| *turn == Turn::Started) {
+            self.pace = Default::default();
+        }
+        if let Some(target) = &self.standing.target {
+            self.pace.note(target.tally.bytes, now_ms);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

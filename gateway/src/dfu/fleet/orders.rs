@@ -1,0 +1,72 @@
+//! What is to become of a device: what it is to get, how it stands with that, and whether the bytes are there.
+
+use causeway_core::dfu::update::Attempt;
+use causeway_core::dfu::{Assignment, Hold, Orders};
+
+use super::Parts;
+use crate::devices::Device;
+
+/// Orders, and what an operator wants to know beside them.
+pub(super) struct Decision {
+    pub(super) orders: Orders,
+    /// Why it does not get what is assigned to it.
+    pub(super) why: Option<String>,
+}
+
+impl Decision {
+    fn stay(why: Option<String>) -> Self {
+        Self { orders: Orders::Stay, why }
+    }
+
+    fn hold(hold: Hold) -> Self {
+        Self { why: Some(hold.to_string()), orders: Orders::Hold(hold) }
+    }
+}
+
+impl Parts {
+    pub(super) fn decide(&self, device: &Device, now_ms: u64) -> Decision {
+        let known = self.table.look(&device.id, |entry| entry.standing.running.clone());
+        let running = known.clone().flatten();
+        let Some(desire) = self.sources.desire(device, running.as_deref(), now_ms) else {
+            return Decision::stay(None);
+        };
+        if let Some(refused) = desire.refused {
+            return Decision::stay(Some(refused));
+        }
+        if known.is_none() && !self.table.has_room() {
+            self.metrics.full.inc();
+            return Decision::hold(Hold::Full);
+        }
+        let release = match desire.release {
+            Ok(release) => release,
+            Err(hold) => return Decision::hold(hold),
+        };
+        if running.as_deref() == Some(release.version.as_str()) {
+            return Decision::stay(None);
+        }
+        let (attempt, restart, made) = self
+            .table
+            .look(&device.id, |entry| {
+                let standing = &entry.standing;
+                let version = &release.version;
+                (standing.attempt(version), standing.restart(version), standing.attempts.of(version))
+            })
+            .unwrap_or_else(|| (1, false, Attempt::default()));
+        if made.quarantined {
+            let why = format!("quarantined for {} after {} failed attempts", release.version, made.made);
+            return Decision::stay(Some(why));
+        }
+        if let Some(hold) = desire.hold {
+            return Decision::hold(hold);
+        }
+        if made.until_ms > now_ms {
+            return Decision::hold(Hold::BackOff { until_ms: made.until_ms });
+        }
+        if let Some(hold) = self.sources.unready(&release) {
+            return Decision::hold(hold);
+        }
+        let why = (!desire.swap).then(|| "it is not to be started yet".to_owned());
+        let orders = Orders::Update(Assignment { release, by: desire.by, swap: desire.swap, attempt, restart });
+        Decision { orders, why }
+    }
+}

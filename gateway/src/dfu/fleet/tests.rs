@@ -1,0 +1,269 @@
+//! Devices as the fleet sees them, over a real store.
+
+mod keeping;
+
+use std::sync::Mutex;
+
+use causeway_core::dfu::update::State;
+use causeway_core::dfu::{Assignment, Progress};
+use prometheus_client::registry::Registry;
+use rusqlite::Connection;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::config::{DevicesConfig, StorageConfig};
+use crate::devices::{Change, DevicesMetrics};
+use crate::store::StoreMetrics;
+
+/// What is assigned, which a test changes.
+type Assigned = Arc<Mutex<Option<Desire>>>;
+
+/// What the fleet is answered.
+struct Answers {
+    desire: Assigned,
+    unready: Arc<Mutex<Option<Hold>>>,
+}
+
+impl Sources for Answers {
+    fn desire(&self, _: &Device, _: Option<&str>, _: u64) -> Option<Desire> {
+        self.desire.lock().unwrap().clone()
+    }
+
+    fn turned(&self, device: &str, _: &By, turn: &Turn, _: u64) -> Vec<Also> {
+        let row = format!("{device} {turn:?}");
+        vec![Arc::new(move |tx| tx.execute("insert into turns values (?1)", [&row]).map(drop))]
+    }
+
+    fn unready(&self, _: &Release) -> Option<Hold> {
+        self.unready.lock().unwrap().clone()
+    }
+
+    fn patch_size(&self, _: &str, _: &Release, _: &str) -> Option<u64> {
+        Some(100)
+    }
+}
+
+/// A store on the disk, devices `a`, `b` and `c`, and one fleet over them.
+struct Scene {
+    home: tempfile::TempDir,
+    store: Store,
+    fleet: Fleet,
+    assigned: Assigned,
+    unready: Arc<Mutex<Option<Hold>>>,
+    /// What went out, in its order: topic and payload.
+    sent: Arc<Mutex<Vec<(String, String)>>>,
+    registry: Registry,
+}
+
+fn release(version: &str) -> Arc<Release> {
+    Arc::new(Release {
+        name: "app".to_owned(),
+        version: version.to_owned(),
+        image: "sha256:00".to_owned(),
+        size: 1_000,
+        checksum: [0; 32],
+        from: Vec::new(),
+    })
+}
+
+fn desire(version: &str) -> Desire {
+    Desire {
+        by: By::Rule("all".to_owned()),
+        release: Ok(release(version)),
+        hold: None,
+        swap: true,
+        refused: None,
+        attempts: None,
+    }
+}
+
+fn says(version: &str, offset: Option<u64>) -> Heard {
+    let progress = offset.map(|offset| Progress { version: "2".to_owned(), offset, patch: None });
+    Heard { version: version.to_owned(), mtu: None, progress, formats: Vec::new() }
+}
+
+impl Scene {
+    async fn new(config: DfuConfig) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let scene = Self::over(home, config);
+        for device in ["a", "b", "c"] {
+            scene.fleet.parts.devices.add(device, Change::default()).await.unwrap();
+        }
+        scene
+    }
+
+    fn over(home: tempfile::TempDir, config: DfuConfig) -> Self {
+        let mut registry = Registry::default();
+        let store = Store::open(home.path(), &StorageConfig::default(), StoreMetrics::new(&mut registry)).unwrap();
+        let devices =
+            Devices::open(store.clone(), &DevicesConfig::default(), DevicesMetrics::new(&mut registry)).unwrap();
+        let (assigned, unready) = (Assigned::default(), Arc::new(Mutex::new(None)));
+        *assigned.lock().unwrap() = Some(desire("2"));
+        let sources = Box::new(Answers { desire: assigned.clone(), unready: unready.clone() });
+        let metrics = DfuMetrics::new(&mut registry);
+        let fleet = Fleet::open(&config, store.clone(), devices, Clock::new(0), sources, metrics).unwrap();
+        Self { home, store, fleet, assigned, unready, sent: Arc::default(), registry }
+    }
+
+    /// The rows that campaigns would write have a table.
+    async fn with_turns(self) -> Self {
+        self.store.write(|tx| tx.execute_batch("create table if not exists turns (turn text)")).await.unwrap();
+        self
+    }
+
+    async fn turns(&self) -> Vec<String> {
+        let read = |connection: &Connection| {
+            let mut statement = connection.prepare("select turn from turns order by rowid")?;
+            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+        };
+        self.store.read(read).await.unwrap()
+    }
+
+    fn line(&self) -> Line {
+        let sent = self.sent.clone();
+        let publish: Publish = Arc::new(move |message| {
+            let payload = String::from_utf8_lossy(&message.payload).into_owned();
+            sent.lock().unwrap().push((message.topic.to_string(), payload));
+        });
+        Line { publish, progress: Some("progress".into()) }
+    }
+
+    fn device(&self, id: &str) -> Arc<Device> {
+        self.fleet.parts.devices.get(id).unwrap()
+    }
+
+    /// One status of a device, and its command, as a plugin that does what it should would make it.
+    fn speaks(&self, id: &str, heard: &Heard, now_ms: u64) -> Step {
+        let (device, line) = (self.device(id), self.line());
+        self.fleet.heard(&device, heard, &line, now_ms);
+        let orders = self.fleet.orders(&device, now_ms);
+        let offset = heard.progress.as_ref().map_or(0, |progress| progress.offset);
+        let step = match &orders {
+            Orders::Stay => Step::Sync,
+            Orders::Hold(_) => Step::Wait,
+            Orders::Update(_) if offset < 1_000 => Step::Write { offset, length: 500, patch: None },
+            Orders::Update(_) => Step::Swap,
+        };
+        let reply = Message { topic: "command".into(), payload: format!("{step:?}").into(), ..Message::default() };
+        self.fleet.told(&device, &orders, &step, reply, &line, now_ms);
+        step
+    }
+
+    /// All of version 2, and the order to start it.
+    fn transfers(&self, id: &str, now_ms: u64) {
+        for offset in [None, Some(500), Some(1_000)] {
+            self.speaks(id, &says("1", offset), now_ms);
+        }
+    }
+
+    fn commands(&self) -> usize {
+        self.sent.lock().unwrap().iter().filter(|(topic, _)| topic == "command").count()
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+
+    fn state(&self, id: &str) -> State {
+        self.fleet.device(id, 1).unwrap().state
+    }
+}
+
+#[tokio::test]
+async fn a_block_goes_out_at_once_and_the_order_to_start_it_only_from_the_disk() {
+    let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
+    scene.transfers("a", 10);
+    assert_eq!(scene.commands(), 2, "the order to start waits");
+    assert_eq!(scene.state("a"), State::Swapping);
+    scene.fleet.parts.ledger.write().await.unwrap();
+    assert_eq!(scene.commands(), 3);
+    assert_eq!(scene.turns().await, ["a Assigned", "a Started", "a SwapSent(1)"]);
+    let stored = scene.store.read(dfu::all).await.unwrap();
+    assert_eq!((stored[0].1.state, stored[0].1.attempts.of("2").made), (State::Swapping, 1));
+}
+
+#[tokio::test]
+async fn nothing_goes_out_of_what_the_store_does_not_take_and_the_next_transaction_has_all_of_it() {
+    let scene = Scene::new(DfuConfig::default()).await;
+    scene.transfers("a", 10);
+    scene.store.shutdown().await;
+    assert!(scene.fleet.parts.ledger.write().await.is_none());
+    assert_eq!(scene.commands(), 2);
+    assert!(scene.metrics().contains("causeway_dfu_unsent_total{reason=\"store\"} 1"), "{}", scene.metrics());
+    assert!(scene.metrics().contains("causeway_dfu_waiting 1"));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_written_holds_up_no_other() {
+    let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
+    scene.store.write(|tx| tx.execute_batch("create trigger bad before insert on turns when new.turn like 'a %' begin select raise(abort, 'no'); end")).await.unwrap();
+    scene.transfers("a", 10);
+    scene.transfers("b", 10);
+    scene.fleet.parts.ledger.write().await.unwrap();
+    assert_eq!(scene.commands(), 5, "b is told to start, a is not");
+    assert_eq!(scene.turns().await.len(), 3);
+    assert!(scene.metrics().contains("causeway_dfu_lost_total 1"));
+}
+
+#[tokio::test]
+async fn more_orders_to_start_than_may_wait_are_not_sent() {
+    let config = DfuConfig { max_waiting: 1, progress_interval: Duration::ZERO, ..DfuConfig::default() };
+    let scene = Scene::new(config).await.with_turns().await;
+    let mut line = scene.line();
+    line.progress = None;
+    for id in ["a", "b"] {
+        let device = scene.device(id);
+        scene.fleet.heard(&device, &says("1", Some(1_000)), &line, 10);
+        let orders = scene.fleet.orders(&device, 10);
+        scene.fleet.told(&device, &orders, &Step::Swap, Message::default(), &line, 10);
+    }
+    scene.fleet.parts.ledger.write().await.unwrap();
+    assert_eq!(scene.sent.lock().unwrap().len(), 1);
+    assert!(scene.metrics().contains("causeway_dfu_unsent_total{reason=\"full\"} 1"));
+}
+
+#[tokio::test]
+async fn the_orders_follow_what_is_assigned_and_how_the_device_stands() {
+    let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
+    let device = scene.device("a");
+    let orders = |now_ms| scene.fleet.orders(&device, now_ms);
+    let Orders::Update(assignment) = orders(10) else { panic!("{:?}", orders(10)) };
+    assert_eq!((assignment.attempt, assignment.restart, assignment.swap), (1, false, true));
+    *scene.unready.lock().unwrap() = Some(Hold::Image("it is being fetched".to_owned()));
+    assert!(matches!(orders(10), Orders::Hold(Hold::Image(_))));
+    *scene.assigned.lock().unwrap() = Some(Desire { hold: Some(Hold::Paused), ..desire("2") });
+    assert_eq!(orders(10), Orders::Hold(Hold::Paused));
+    *scene.assigned.lock().unwrap() = Some(Desire { refused: Some("older".to_owned()), ..desire("2") });
+    assert_eq!(orders(10), Orders::Stay);
+    *scene.assigned.lock().unwrap() = Some(Desire { hold: Some(Hold::Paused), ..desire("2") });
+    scene.speaks("a", &says("2", None), 10);
+    assert_eq!(orders(10), Orders::Stay, "what runs is confirmed whatever is paused");
+    *scene.assigned.lock().unwrap() = None;
+    assert_eq!(orders(10), Orders::Stay);
+}
+
+#[tokio::test]
+async fn a_failure_waits_longer_each_time_and_the_last_is_quarantine_until_it_is_forgiven() {
+    let config = DfuConfig { back_off: Duration::from_secs(1), attempts: 2, ..DfuConfig::default() };
+    let scene = Scene::new(config).await.with_turns().await;
+    scene.transfers("a", 10);
+    assert_eq!(scene.speaks("a", &says("1", None), 20), Step::Wait);
+    assert_eq!(scene.fleet.orders(&scene.device("a"), 1_019), Orders::Hold(Hold::BackOff { until_ms: 1_020 }));
+    scene.transfers("a", 1_020);
+    assert_eq!(scene.speaks("a", &says("1", None), 1_030), Step::Sync, "it keeps what it runs");
+    let view = scene.fleet.device("a", 9_999_999).unwrap();
+    assert_eq!(
+        (view.state, view.why.as_deref()),
+        (State::Quarantined, Some("quarantined for 2 after 2 failed attempts"))
+    );
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(scene.fleet.clone().run(stop.clone()));
+    assert!(scene.fleet.forgive("a", 2_000).await.unwrap());
+    assert!(!scene.fleet.forgive("a", 2_000).await.unwrap());
+    assert!(scene.store.read(dfu::all).await.unwrap()[0].1.attempts.all().is_empty());
+    assert!(matches!(scene.fleet.orders(&scene.device("a"), 2_000), Orders::Update(Assignment { attempt: 1, .. })));
+    stop.cancel();
+    task.await.unwrap();
+}
