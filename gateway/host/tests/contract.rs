@@ -16,7 +16,7 @@ fn the_planned_kinds_are_valid_and_fit_the_types_that_are_there() {
     let mut resolve = Resolve::default();
     resolve.push_dir(wit()).unwrap();
     let package = resolve.push_str("README.md", planned).unwrap();
-    for world in ["manifest", "dfu", "twin"] {
+    for world in ["manifest", "twin"] {
         resolve.select_world(&[package], Some(world)).unwrap();
     }
 }
