@@ -17,6 +17,8 @@ pub struct Request {
     pub path: String,
     /// Names are in lower case.
     pub headers: Vec<(String, String)>,
+    /// A form that was sent; anything else is not read.
+    pub form: String,
     /// What lies at the path.
     pub role: Role,
 }
@@ -95,7 +97,14 @@ pub(super) fn read(stream: &mut (impl Read + Write)) -> Option<Request> {
     let mut first = lines.next()?.split(' ');
     let (method, path) = (first.next()?.to_owned(), first.next()?.to_owned());
     let header = |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
-    Some(Request { method, path, headers: lines.filter_map(header).collect(), role: Role::Other })
+    let headers = lines.filter_map(header).collect();
+    let mut request = Request { method, path, headers, form: String::new(), role: Role::Other };
+    if request.header("content-type") == Some("application/x-www-form-urlencoded") {
+        let mut form = vec![0; request.header("content-length")?.parse().ok().filter(|length| *length <= HEAD)?];
+        stream.read_exact(&mut form).ok()?;
+        request.form = String::from_utf8(form).ok()?;
+    }
+    Some(request)
 }
 
 pub(super) fn write(

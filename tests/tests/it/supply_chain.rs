@@ -6,6 +6,7 @@
 mod cache;
 mod contents;
 mod layouts;
+mod logins;
 mod network;
 mod running;
 mod scene;

@@ -191,6 +191,45 @@ async fn an_older_version_is_refused_unless_it_is_asked_for() {
     says(&gateway, "older", &["running"]).await;
 }
 
+/// Says in the configuration of a running gateway that this digest is revoked, and has it read again.
+fn revoke(gateway: &mut Gateway, digest: &str) {
+    gateway.setup_mut().change("trust.revoked", json!([digest]));
+    let _ = gateway.setup().write_config();
+    let _ = gateway.operator(&["reload"]);
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_revoked_while_it_runs_is_parked_with_the_reason() {
+    let scene = scene();
+    let mut gateway = with(&scene).start().await;
+    says(&gateway, "trusted", &["running"]).await;
+    revoke(&mut gateway, &scene.artifact.layer_digest());
+    says(&gateway, "revoked", &["parked", &scene.artifact.layer_digest(), "revoked"]).await;
+    assert_not_run(&gateway, "revoked").await;
+    gateway.stop().await;
+    gateway.launch().await;
+    says(&gateway, "after a restart", &["parked", "revoked"]).await;
+}
+
+#[tokio::test]
+async fn a_binding_whose_newer_plugin_is_revoked_goes_back_to_the_one_before() {
+    let mut scene = scene();
+    let older = scene.artifact.layer_digest();
+    let mut gateway = with(&scene).start().await;
+    says(&gateway, "older", &["running"]).await;
+    scene.publish(Artifact::component(&guest::component("(nop) (call $ok (local.get 3))"), "1.1.0"));
+    let newer = format!("oci://{}@{}", scene.repository(), scene.artifact.digest());
+    let swapped = gateway.operator(&["plugin", "set", "doors", &newer]);
+    assert!(swapped.status.success(), "{}", said(&swapped));
+    revoke(&mut gateway, &scene.artifact.digest());
+    says(&gateway, "revoked", &["rolled back", &scene.artifact.digest(), "revoked"]).await;
+    assert!(binding(&gateway, "doors")["plugin"].as_str().unwrap().contains(&older));
+    let mut listener = gateway.v5("listener").await;
+    listener.subscribe("out/#", 1).await;
+    assert!(gateway.v5("device").await.publish(Publish::new("devices/d1/door", "open", 1)).await < 0x80);
+    assert_eq!(listener.message().await.text(), "hi");
+}
+
 #[tokio::test]
 async fn a_component_that_was_damaged_in_the_cache_is_not_run_and_is_fetched_again() {
     let scene = scene();

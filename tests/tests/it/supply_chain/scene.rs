@@ -34,6 +34,8 @@ pub(super) struct Scene {
     /// The repository that the signature names, when the reference is of another place.
     pub(super) signed_as: Option<String>,
     pub(super) config: Value,
+    /// Where programs are looked for before the usual places.
+    pub(super) programs: Option<PathBuf>,
     /// Other servers of the case; they end with it.
     pub(super) others: Vec<Mutating>,
     /// Where the certificate of a registry over HTTPS comes from.
@@ -73,8 +75,18 @@ impl Scene {
         });
         let reference = format!("oci://{}/{REPOSITORY}:1.0.0", registry.host());
         let artifact = Artifact::component(component(), "1.0.0");
-        let mut scene =
-            Self { folder, registry, key, artifact, reference, signed_as: None, config, others: Vec::new(), pki: None };
+        let mut scene = Self {
+            folder,
+            registry,
+            key,
+            artifact,
+            reference,
+            signed_as: None,
+            config,
+            programs: None,
+            others: Vec::new(),
+            pki: None,
+        };
         scene.publish(scene.artifact.clone());
         scene
     }
@@ -131,11 +143,15 @@ impl Scene {
     /// Runs one command with this configuration.
     pub(super) fn run(&self, arguments: &[&str]) -> Output {
         fs::write(self.path("causeway.yaml"), self.config.to_string()).unwrap();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = self.programs.iter().cloned().chain(std::env::split_paths(&path));
         Command::new(env!("CARGO_BIN_EXE_causeway-under-test"))
             .args(arguments)
             .args(["-c", "causeway.yaml"])
             .current_dir(self.folder.path())
             .env("HOME", self.folder.path())
+            .env_remove("DOCKER_CONFIG")
+            .env("PATH", std::env::join_paths(path).unwrap())
             .stdin(Stdio::null())
             .output()
             .unwrap()
