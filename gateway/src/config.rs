@@ -44,7 +44,7 @@ pub use self::bindings::{
     TELEMETRY_FILTERS, TrapsConfig, TrialConfig,
 };
 pub use self::canary::{CanaryConfig, CanaryMode};
-pub use self::changes::need_restart;
+pub use self::changes::{in_force, need_restart};
 pub use self::collections::{CollectionConfig, CollectionKind, ColumnConfig, ColumnType, RetentionConfig};
 pub use self::devices::{DevicesConfig, Registration};
 pub use self::dfu::DfuConfig;

@@ -25,7 +25,7 @@ const LIMIT: (&str, &str) = ("limit", "How many at most.");
 pub(super) const ROUTES: &[Route] = &[
     look("/openapi.json", Area::Gateway, "Describe this API.", handler!(status::openapi)),
     look("/v1/status", Area::Gateway, "Show how the gateway is.", handler!(status::status)),
-    look("/v1/config", Area::Gateway, "Show the effective configuration.", handler!(status::config)),
+    look("/v1/config", Area::Gateway, "Show the configuration that is in force.", handler!(status::config)),
     look("/v1/listeners", Area::Gateway, "List the listeners.", handler!(status::listeners)),
     look("/v1/journal", Area::Gateway, "Show the journal and who reads it.", handler!(status::journal)),
     look("/v1/bindings", Area::Plugins, "List the bindings and how far behind they are.", handler!(bindings::list)),

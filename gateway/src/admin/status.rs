@@ -25,9 +25,9 @@ pub(super) async fn status(context: Context, _: Call) -> Result<Json, Refused> {
     }))
 }
 
-/// Every key of the configuration as it applies.
+/// Every key of the configuration as it applies since the last reload.
 pub(super) async fn config(context: Context, _: Call) -> Result<Json, Refused> {
-    Ok(context.config.effective())
+    Ok((context.views.configuration)())
 }
 
 /// This API.

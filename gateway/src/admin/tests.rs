@@ -38,6 +38,7 @@ fn fixture() -> Fixture {
 fn fixture_with(config: &str) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let config = Arc::new(crate::config::parse(config, &folder.path().join("causeway.yaml")).unwrap());
+    let effective = config.effective();
     let mut registry = Registry::default();
     std::fs::create_dir(&config.data_dir).unwrap();
     let store = Store::open(&config.data_dir, &config.storage, StoreMetrics::new(&mut registry)).unwrap();
@@ -68,6 +69,7 @@ fn fixture_with(config: &str) -> Fixture {
         recordings,
         tls: Vec::new(),
         views: Views {
+            configuration: Box::new(move || effective.clone()),
             sessions: Box::new(Vec::new),
             listeners: Box::new(Vec::new),
             bindings: Box::new(Vec::new),

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 /// Takes a picture of each part when asked.
 pub struct Views {
+    /// Every key of the configuration as it applies since the last reload, without secrets.
+    pub configuration: View<serde_json::Value>,
     /// All sessions, those without a connection too.
     pub sessions: View<Vec<SessionView>>,
     /// All listeners.

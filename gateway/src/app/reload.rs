@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use serde_json::Value as Json;
+
 use crate::artifacts::{Artifacts, Settings};
 use crate::config::{self, Config};
 use crate::dispatch::{Binding, Canaries, Configured, Problem};
@@ -21,6 +24,8 @@ pub(super) struct Again {
     pub(super) file: Option<PathBuf>,
     /// What the gateway was started with.
     pub(super) config: Arc<Config>,
+    /// What operators are shown of the configuration.
+    pub(super) in_force: Arc<ArcSwap<Json>>,
     pub(super) bindings: Vec<Arc<Binding>>,
     pub(super) artifacts: Artifacts,
     pub(super) canaries: Canaries,
@@ -43,6 +48,7 @@ impl Again {
             return (problems.iter().map(ToString::to_string).collect(), Vec::new());
         }
         self.firmware.look_again();
+        self.in_force.store(Arc::new(config::in_force(&self.config, &read)));
         let (problems, mut warnings) = self.plugins(&read);
         self.give_canaries(&read);
         let late = |key: String| format!("{key} was changed: that needs a restart");

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
@@ -97,7 +98,9 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
 
     let bindings = dispatch.bindings().to_vec();
     let canaries = dispatch.canaries().clone();
-    let again = Again { file, config: Arc::new(config.clone()), bindings, artifacts, canaries, firmware };
+    let in_force = Arc::new(ArcSwap::from_pointee(config.effective()));
+    let (own, shown) = (Arc::new(config.clone()), Arc::clone(&in_force));
+    let again = Again { file, config: own, in_force, bindings, artifacts, canaries, firmware };
     let configuration = Arc::new(move || again.run());
     let reloads = Reloads::new(clock.clone(), named(&config, &tls), policies.clone(), configuration);
     let bound = bind(&config, tls.clone(), &mut registry)?;
@@ -122,7 +125,7 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
         store: store.clone(),
         recordings: recordings.clone(),
         tls: named(&config, &tls),
-        views: views(&broker, listening.clone(), &dispatch),
+        views: views(&broker, listening.clone(), &dispatch, shown),
         orders: orders(dispatch.bindings(), dispatch.canaries()),
         reloads,
         metrics: AdminMetrics::new(&mut registry),

@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use serde_json::Value as Json;
 use tokio::sync::oneshot;
 
 use crate::admin::{
@@ -30,11 +32,17 @@ pub(super) struct Listening {
 }
 
 /// The pictures that `causeway status` and its kin show.
-pub(super) fn views(broker: &Arc<Broker>, listeners: Vec<Listening>, dispatch: &Dispatch) -> Views {
+pub(super) fn views(
+    broker: &Arc<Broker>,
+    listeners: Vec<Listening>,
+    dispatch: &Dispatch,
+    configuration: Arc<ArcSwap<Json>>,
+) -> Views {
     let (bindings, canaries, one) =
         (dispatch.bindings().to_vec(), dispatch.canaries().clone(), dispatch.canaries().clone());
     let (sessions, connected, journal) = (broker.clone(), broker.clone(), broker.journal.clone());
     Views {
+        configuration: Box::new(move || Json::clone(&configuration.load())),
         sessions: Box::new(move || sessions.sessions.all().iter().map(|session| view(session)).collect()),
         listeners: Box::new(move || listeners.iter().map(|listener| listening(listener, &connected)).collect()),
         bindings: Box::new(move || bindings.iter().map(|binding| binding_view(binding.status(), &canaries)).collect()),

@@ -5,6 +5,7 @@ use crate::{guest, setup};
 use causeway_tests::{Gateway, Publish, Setup, wait};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 /// Remembers how many messages of a device came, and puts each message into `seen` with the count behind 100 in place of
@@ -105,6 +106,15 @@ async fn assert_exact(gateway: &Gateway, device: &str, messages: u64) {
 
 fn binding(gateway: &Gateway) -> Value {
     gateway.query(&["binding", "list"])[0].clone()
+}
+
+/// What `/v1/config` shows.
+fn in_force(gateway: &Gateway) -> Value {
+    let mut stream = std::os::unix::net::UnixStream::connect(gateway.setup().path("admin.sock")).unwrap();
+    stream.write_all(b"GET /v1/config HTTP/1.1\r\nHost: causeway\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
 fn plugin(gateway: &Gateway) -> String {
@@ -222,6 +232,8 @@ async fn a_reload_takes_over_what_the_configuration_and_its_files_say_and_names_
     assert_eq!((&reloaded["problems"], &reloaded["warnings"]), (&json!([]), &json!([])), "{reloaded}");
     let second = plugin(&gateway);
     assert_ne!(second, first);
+    let shown = in_force(&gateway);
+    assert!(shown["bindings"][0]["plugin"].as_str().unwrap().ends_with("/v1.wasm"), "{shown}");
 
     // The same name, other bytes; and what no reload takes over.
     write(gateway.setup(), "v1.wasm", &counting(2));
@@ -231,6 +243,7 @@ async fn a_reload_takes_over_what_the_configuration_and_its_files_say_and_names_
     wait::until("the changed file runs", reloaded).await;
     let warned = || gateway.log().contains("bindings[counts].partitions was changed: that needs a restart");
     wait::until("what needs a restart is named", async || warned().then_some(())).await;
+    assert_eq!(in_force(&gateway)["bindings"][0]["partitions"], 1, "not before a restart");
 
     // What is wrong changes nothing.
     let before = plugin(&gateway);
