@@ -71,6 +71,38 @@ impl Settings {
     }
 }
 
+/// The most bytes that something may have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AtMost {
+    /// So many.
+    pub bytes: u64,
+    /// The key of the configuration that says so, if one does.
+    pub key: Option<&'static str>,
+}
+
+impl AtMost {
+    /// A bound that an operator may raise.
+    #[must_use]
+    pub const fn of(bytes: u64, key: &'static str) -> Self {
+        Self { bytes, key: Some(key) }
+    }
+}
+
+impl From<u64> for AtMost {
+    fn from(bytes: u64) -> Self {
+        Self { bytes, key: None }
+    }
+}
+
+impl fmt::Display for AtMost {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.key {
+            Some(key) => write!(f, "{} (`{key}`)", self.bytes),
+            None => write!(f, "{}", self.bytes),
+        }
+    }
+}
+
 /// Who uses the folder of what was fetched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Access {

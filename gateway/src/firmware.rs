@@ -234,9 +234,10 @@ impl Queues {
 fn unready(error: &FetchError) -> Unready {
     match error {
         FetchError::Refused { .. } => Unready::Refused(error.to_string()),
-        FetchError::Unreachable { .. } | FetchError::NotFound { .. } | FetchError::Disk { .. } => {
-            Unready::Unavailable(error.to_string())
-        }
+        FetchError::Unreachable { .. }
+        | FetchError::NotFound { .. }
+        | FetchError::Lockfile(_)
+        | FetchError::Disk { .. } => Unready::Unavailable(error.to_string()),
     }
 }
 

@@ -22,8 +22,8 @@ use thiserror::Error;
 
 use crate::artifacts::reference::{Reference, ReferenceError};
 use crate::artifacts::trust::Distrust;
-use crate::artifacts::{self, Artifacts, Digest, FetchError, Trusted};
-use crate::config::PluginsConfig;
+use crate::artifacts::{self, Artifacts, AtMost, Digest, FetchError, Trusted};
+use crate::config::{PluginsConfig, Size};
 use crate::store::versions::Came;
 use component_artifact::NotAComponent;
 
@@ -147,6 +147,12 @@ pub fn engine(config: &PluginsConfig) -> EngineConfig {
         // The program of the unit tests is not this one and cannot be its own compiler.
         compiler: if cfg!(test) { Compiler::InProcess } else { Compiler::Child(child) },
     }
+}
+
+/// How large a component may be.
+#[must_use]
+pub const fn at_most(max_component: Size) -> AtMost {
+    AtMost::of(max_component.0, "plugins.max_component")
 }
 
 /// This program as it was started: an update may have replaced its file since.
@@ -341,8 +347,8 @@ impl Plugins {
         }
     }
 
-    fn max_component(&self) -> u64 {
-        u64::try_from(self.max_component).unwrap_or(u64::MAX)
+    fn max_component(&self) -> AtMost {
+        at_most(Size(u64::try_from(self.max_component).unwrap_or(u64::MAX)))
     }
 
     fn road(&self, reference: &str) -> Result<&Artifacts, LoadError> {

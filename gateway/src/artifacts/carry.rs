@@ -56,8 +56,7 @@ impl Artifacts {
     /// [`FetchError`]; what was imported before the failure is there and whole.
     pub fn import(&self, from: &Path, wanted: impl Fn(Reference) -> Wanted) -> Result<Vec<Carried>, FetchError> {
         let layout = Layout::open(from).map_err(|error| error.about(&from.display()))?;
-        let path = from.join(LOCKFILE);
-        let lockfile = Lockfile::read(&path).map_err(|error| lockfile_failed(&path, error))?;
+        let lockfile = Lockfile::read(&from.join(LOCKFILE))?;
         if lockfile.0.is_empty() {
             let reason = "it has no `plugins.lock`; name its images as `oci-layout://` references instead";
             return Err(FetchError::not_found(&from.display(), reason));
@@ -151,12 +150,7 @@ fn name(layout: &Layout, name: &str, manifest: &[u8]) -> Result<(), LayoutError>
 }
 
 fn add_to_lockfile(path: &Path, reference: &Reference, digest: Digest) -> Result<(), FetchError> {
-    let failed = |error| lockfile_failed(path, error);
-    let mut lockfile = Lockfile::read(path).map_err(failed)?;
+    let mut lockfile = Lockfile::read(path)?;
     lockfile.0.insert(reference.clone(), digest);
-    lockfile.write(path).map_err(failed)
-}
-
-fn lockfile_failed(path: &Path, error: impl ToString) -> FetchError {
-    FetchError::disk(path, std::io::Error::other(error.to_string()))
+    Ok(lockfile.write(path)?)
 }

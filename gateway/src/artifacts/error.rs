@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::files::FileError;
+use super::lockfile::LockfileError;
+
 /// An artifact was not fetched; one line with the reason and what to do.
 #[derive(Debug, Error)]
 pub enum FetchError {
@@ -35,6 +38,9 @@ pub enum FetchError {
         /// Where it was looked for.
         reason: String,
     },
+    /// The lockfile is no lockfile: the operator mends it.
+    #[error("{0}")]
+    Lockfile(String),
     /// What was fetched cannot be kept, or what was kept cannot be read.
     #[error("{path}: {source}", path = .path.display())]
     Disk {
@@ -76,6 +82,17 @@ impl Because {
             Self::Size => "size",
             Self::Manifest => "manifest",
             Self::Redirect => "redirect",
+        }
+    }
+}
+
+impl From<LockfileError> for FetchError {
+    fn from(error: LockfileError) -> Self {
+        match error {
+            LockfileError::Read(FileError::Disk { path, source }) | LockfileError::Write { path, source } => {
+                Self::Disk { path, source }
+            }
+            other => Self::Lockfile(other.to_string()),
         }
     }
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::digest::{Digest, Hasher};
-use super::{Because, FetchError};
+use super::{AtMost, Because, FetchError};
 
 /// The buffer of a copy.
 pub(super) const CHUNK: usize = 64 << 10;
@@ -110,17 +110,18 @@ pub(super) fn open_own(path: &Path) -> Result<File, FileError> {
 }
 
 /// All of a file, if that is not more than `most`.
-pub(super) fn read_bounded(file: File, path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+pub(super) fn read_bounded(file: File, path: &Path, most: impl Into<AtMost>) -> Result<Vec<u8>, FileError> {
+    let most = most.into();
     let disk = |source| FileError::disk(path, source);
     let too_large = |bytes| FileError::Size { path: path.to_owned(), bytes, expected: format!("{most} at most") };
     let declared = file.metadata().map_err(disk)?.len();
-    if declared > most {
+    if declared > most.bytes {
         return Err(too_large(declared));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(declared).unwrap_or_default());
-    file.take(most + 1).read_to_end(&mut bytes).map_err(disk)?;
+    file.take(most.bytes + 1).read_to_end(&mut bytes).map_err(disk)?;
     // It grew while it was read.
-    if bytes.len() as u64 > most { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
+    if bytes.len() as u64 > most.bytes { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
 /// What root makes in a folder belongs to the folder's owner: a gateway reads what `sudo causeway` put there.

@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::digest::Digest;
 use super::files::{self, FileError, open_regular, read_bounded};
 use super::manifest::{Descriptor, IMAGE_INDEX, REF_NAME, RawDescriptor};
-use super::{Because, FetchError};
+use super::{AtMost, Because, FetchError};
 
 pub use self::draft::Draft;
 
@@ -186,7 +186,7 @@ impl Layout {
     ///
     /// # Errors
     /// It is not there, damaged or too large.
-    pub fn blob(&self, digest: &Digest, most: u64) -> Result<Vec<u8>, LayoutError> {
+    pub fn blob(&self, digest: &Digest, most: impl Into<AtMost>) -> Result<Vec<u8>, LayoutError> {
         let path = self.blob_path(digest);
         let bytes = read_bounded(self.blob_file(digest)?, &path, most)?;
         let found = Digest::of(&bytes);

@@ -50,6 +50,7 @@ impl ArtifactsMetrics {
             FetchError::Unreachable { .. } => "unreachable",
             FetchError::Refused { because, .. } => because.as_str(),
             FetchError::NotFound { .. } => "not-found",
+            FetchError::Lockfile(_) => "lockfile",
             FetchError::Disk { .. } => "disk",
         });
     }

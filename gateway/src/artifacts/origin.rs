@@ -16,7 +16,7 @@ use super::reference::{ImageReference, Reference};
 use super::registry::{Registries, RegistryError, Signatures};
 use super::signature::{MAX_PAYLOAD, Signed};
 use super::trust::Evidence;
-use super::{Because, FetchError};
+use super::{AtMost, Because, FetchError};
 
 /// Where one reference leads.
 pub(super) struct Origin<'o> {
@@ -60,6 +60,10 @@ impl<'o> Origin<'o> {
         Self { reference, place: Place::Layout { layout, tag: None }, max_manifest }
     }
 
+    const fn max_manifest(&self) -> AtMost {
+        AtMost::of(self.max_manifest, "artifacts.max_manifest")
+    }
+
     /// What the reference stands for there, now.
     pub(super) fn resolve(&self) -> Result<Digest, FetchError> {
         match &self.place {
@@ -97,7 +101,7 @@ impl<'o> Origin<'o> {
                 }
             }
             Place::Layout { layout, .. } => match self.find(layout, Some(&digest.signature_tag())) {
-                Ok(signatures) => self.local(layout.blob(&signatures, self.max_manifest))?,
+                Ok(signatures) => self.local(layout.blob(&signatures, self.max_manifest()))?,
                 Err(FetchError::NotFound { .. }) => return Ok((None, false)),
                 Err(error) => return Err(error),
             },
@@ -115,7 +119,7 @@ impl<'o> Origin<'o> {
                 let bytes = runtime.block_on(registries.manifest(image, digest));
                 bytes.map(|bytes| bytes.to_vec()).map_err(|error| self.registry(error))
             }
-            Place::Layout { layout, .. } => self.local(layout.blob(digest, self.max_manifest)),
+            Place::Layout { layout, .. } => self.local(layout.blob(digest, self.max_manifest())),
         }
     }
 

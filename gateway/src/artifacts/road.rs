@@ -13,7 +13,7 @@ use super::origin::Origin;
 use super::reference::Reference;
 use super::signature::{self, Signed};
 use super::trust::{Distrust, Evidence, Question};
-use super::{Artifacts, Because, FetchError, Lock, Trusted, TrustedFile, Wanted};
+use super::{Artifacts, AtMost, Because, FetchError, Lock, Trusted, TrustedFile, Wanted};
 
 /// How the name of a file's signature ends.
 const SIGNATURE_FILE: &str = "sig";
@@ -77,25 +77,32 @@ impl Artifacts {
     ///
     /// # Errors
     /// [`FetchError`].
-    pub fn blob(&self, trusted: &Trusted, descriptor: &Descriptor, most: u64) -> Result<Blob, FetchError> {
-        self.fetch_blob(trusted, descriptor, most).inspect_err(|error| self.metrics.failed(error))
+    pub fn blob(
+        &self,
+        trusted: &Trusted,
+        descriptor: &Descriptor,
+        most: impl Into<AtMost>,
+    ) -> Result<Blob, FetchError> {
+        self.fetch_blob(trusted, descriptor, most.into()).inspect_err(|error| self.metrics.failed(error))
     }
 
-    /// A bare file of `most` bytes at most, if it needs no signature or has a good one beside it: `<file>.sig`, in Base64.
+    /// A bare file of `most` bytes at most, if it has a good signature beside it, `<file>.sig` in Base64, or has none and
+    /// needs none.
     /// Blocks.
     ///
     /// # Errors
     /// [`FetchError`].
-    pub fn file(&self, path: &Path, wanted: &Wanted, most: u64) -> Result<TrustedFile, FetchError> {
+    pub fn file(&self, path: &Path, wanted: &Wanted, most: impl Into<AtMost>) -> Result<TrustedFile, FetchError> {
         let reference = &wanted.reference;
-        let read = |path: &Path, most| files::open_own(path).and_then(|file| files::read_bounded(file, path, most));
-        let bytes = read(path, most).map_err(|error| error.about(reference))?;
+        let read =
+            |path: &Path, most: AtMost| files::open_own(path).and_then(|file| files::read_bounded(file, path, most));
+        let bytes = read(path, most.into()).map_err(|error| error.about(reference))?;
         let mut beside = path.as_os_str().to_owned();
         beside.push(".");
         beside.push(SIGNATURE_FILE);
         let beside = Path::new(&beside);
         let signature = if beside.exists() {
-            let text = read(beside, MAX_SIGNATURE_FILE).map_err(|error| error.about(reference))?;
+            let text = read(beside, MAX_SIGNATURE_FILE.into()).map_err(|error| error.about(reference))?;
             // What is no Base64 is a signature by nobody.
             Some(std::str::from_utf8(&text).ok().and_then(signature::decode).unwrap_or_default())
         } else {
@@ -140,8 +147,7 @@ impl Artifacts {
     /// # Errors
     /// The lockfile cannot be read.
     pub fn locked(&self, reference: &Reference) -> Result<Option<Digest>, FetchError> {
-        let lockfile = Lockfile::read(&self.lockfile).map_err(|error| self.disk(&self.lockfile, error))?;
-        Ok(lockfile.0.get(reference).copied())
+        Ok(Lockfile::read(&self.lockfile)?.0.get(reference).copied())
     }
 
     /// The lockfile says from now on what a tag stands for. Blocks.
@@ -153,10 +159,9 @@ impl Artifacts {
             return Ok(());
         }
         let _lock = self.cache.lock().map_err(|error| self.not_kept(error))?;
-        let failed = |error| self.disk(&self.lockfile, error);
-        let mut lockfile = Lockfile::read(&self.lockfile).map_err(failed)?;
+        let mut lockfile = Lockfile::read(&self.lockfile)?;
         lockfile.0.insert(reference.clone(), digest);
-        lockfile.write(&self.lockfile).map_err(failed)
+        Ok(lockfile.write(&self.lockfile)?)
     }
 
     pub(super) fn origin<'o>(&'o self, reference: &'o Reference) -> Result<Origin<'o>, FetchError> {
@@ -256,14 +261,14 @@ impl Artifacts {
         self.trust.load().judge(Question { reference: &reference, repository, kind: wanted.kind, digest }, evidence)
     }
 
-    fn fetch_blob(&self, trusted: &Trusted, descriptor: &Descriptor, most: u64) -> Result<Blob, FetchError> {
+    fn fetch_blob(&self, trusted: &Trusted, descriptor: &Descriptor, most: AtMost) -> Result<Blob, FetchError> {
         let Trusted { reference, manifest, .. } = trusted;
         let Descriptor { digest, size, .. } = descriptor;
         if !manifest.blobs().any(|own| own == descriptor) {
             let reason = format!("its manifest does not name {digest}");
             return Err(FetchError::refused(reference, Because::Manifest, reason));
         }
-        if *size > most {
+        if *size > most.bytes {
             let reason = format!("{digest} has {size} bytes, more than the {most} that are allowed");
             return Err(FetchError::refused(reference, Because::Size, reason));
         }

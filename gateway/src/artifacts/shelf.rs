@@ -15,7 +15,7 @@ use super::manifest::{Descriptor, IMAGE_MANIFEST, Manifest, REF_NAME};
 use super::origin::Origin;
 use super::reference::{ImageReference, Reference};
 use super::trust::{Evidence, Trust};
-use super::{Artifacts, Because, FetchError};
+use super::{Artifacts, AtMost, Because, FetchError};
 
 /// What a reference points into.
 pub struct Shelf<'s> {
@@ -76,10 +76,11 @@ impl Shelf<'_> {
     ///
     /// # Errors
     /// [`FetchError`].
-    pub fn blob(&self, descriptor: &Descriptor, most: u64) -> Result<Vec<u8>, FetchError> {
+    pub fn blob(&self, descriptor: &Descriptor, most: impl Into<AtMost>) -> Result<Vec<u8>, FetchError> {
+        let most = most.into();
         let Descriptor { digest, size, .. } = descriptor;
         let refused = |because, reason: String| FetchError::refused(self.reference, because, reason);
-        if *size > most {
+        if *size > most.bytes {
             return Err(refused(
                 Because::Size,
                 format!("{digest} has {size} bytes, more than the {most} that are read"),

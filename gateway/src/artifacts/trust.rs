@@ -166,7 +166,8 @@ impl Trust {
         Err(nearest.unwrap_or_else(|| self.distrust(evidence.signatures.len(), evidence.bundle)))
     }
 
-    /// Decides whether a bare file may run, whose signature, if it has one, is of its very bytes.
+    /// Decides whether a bare file may run, whose signature, if it has one, is of its very bytes. One that is there and
+    /// does not count is never passed over: somebody meant it to be asked for.
     ///
     /// # Errors
     /// [`Distrust`].
@@ -184,7 +185,7 @@ impl Trust {
             Some(Err(distrust)) => distrust,
             None => self.distrust(usize::from(signature.is_some()), false),
         };
-        if self.needs_none(reference) { Ok(None) } else { Err(nearest) }
+        if signature.is_none() && self.needs_none(reference) { Ok(None) } else { Err(nearest) }
     }
 
     /// Decides whether a bare file that was judged before, and kept, may still run: `signer` answered for it then.

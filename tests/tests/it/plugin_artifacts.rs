@@ -4,7 +4,7 @@
 use crate::setup;
 use causeway_tests::artifact::Key;
 use causeway_tests::registry::Artifact;
-use causeway_tests::{Registry, Setup, peers};
+use causeway_tests::{Publish, Registry, Setup, peers, wait};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -260,6 +260,69 @@ async fn a_stick_carries_plugins_signatures_and_lockfile_to_a_gateway_without_a_
     done(&hall, &["plugin", "import", stick]);
     let listed = json_of(&hall, &["plugin", "list"]);
     assert_eq!(listed["kept"][0]["bindings"], json!(["vehicles"]), "{listed}");
+
+    // Its gateway has never seen the registry.
+    let gateway = hall.start().await;
+    let binding = &gateway.query(&["binding", "list"])[0];
+    assert_eq!((&binding["state"], &binding["signer"]), (&json!("running"), &json!("release")), "{binding}");
+    let mut device = gateway.v5("device").await;
+    assert!(device.publish(Publish::new("dt/cvra/device/cardata", "{}", 1)).await < 0x80);
+    let handled = async || (gateway.query(&["binding", "list"])[0]["handled"] == 1).then_some(());
+    wait::until("the message is handled", handled).await;
+}
+
+#[tokio::test]
+async fn a_lockfile_that_is_none_is_said_in_one_line() {
+    let Some(registry) = Registry::start_plain().await else { return };
+    let tag = registry.reference("acme/telemetry:stable");
+    let setup = place(Some(&registry)).set("bindings", json!([{ "name": "vehicles", "plugin": tag }]));
+    let _ = setup.write_config();
+    push(&setup, &tag);
+    fs::create_dir_all(setup.path("data")).unwrap();
+    let stick = setup.path("stick");
+    let garbage: [&[u8]; 4] =
+        [b"\0\xff garbage", b"- a\n- b\n", b"version: 9\nplugins: {}\n", b"version: 1\nplugins: {nowhere: x}\n"];
+    for bytes in garbage {
+        fs::write(setup.path("data/plugins.lock"), bytes).unwrap();
+        for arguments in [
+            ["plugin", "lock"].as_slice(),
+            &["plugin", "list"],
+            &["plugin", "verify", &tag],
+            &["plugin", "pull", &tag],
+            &["plugin", "export", stick.to_str().unwrap()],
+        ] {
+            refused(&setup, arguments, 64, &["plugins.lock is no lockfile", "causeway plugin lock"]);
+        }
+        assert_eq!(fs::read(setup.path("data/plugins.lock")).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_wrong_signature_beside_a_file_is_not_passed_over_where_none_is_needed() {
+    let setup = place(None);
+    done(&setup, &["plugin", "verify", "plugin.wasm"]);
+    done(&setup, &["plugin", "sign", "plugin.wasm", "--key", "release.key"]);
+    done(&setup, &["plugin", "verify", "plugin.wasm"]);
+    for signature in ["bm90aGluZw==", "no base64", ""] {
+        fs::write(setup.path("plugin.wasm.sig"), signature).unwrap();
+        refused(&setup, &["plugin", "verify", "plugin.wasm"], 1, &["signature", "failed", "release"]);
+    }
+    fs::remove_file(setup.path("plugin.wasm.sig")).unwrap();
+    done(&setup, &["plugin", "verify", "plugin.wasm"]);
+}
+
+#[tokio::test]
+async fn what_is_too_large_names_the_key_to_raise() {
+    let Some(registry) = Registry::start_plain().await else { return };
+    let tag = registry.reference("acme/telemetry:1.2.0");
+    let setup = place(Some(&registry));
+    push(&setup, &tag);
+    let setup = setup.set("plugins", json!({ "max_component": "16KiB" }));
+    let _ = setup.write_config();
+    for verb in ["verify", "pull", "inspect"] {
+        refused(&setup, &["plugin", verb, &tag], 1, &["16384 (`plugins.max_component`)"]);
+    }
+    refused(&setup, &["plugin", "verify", "plugin.wasm"], 1, &["16384 (`plugins.max_component`)"]);
 }
 
 #[tokio::test]

@@ -129,6 +129,12 @@ fn a_bare_file_is_signed_over_its_bytes_by_a_key_for_everything() {
     assert_eq!(again(&trust, None), Err(Distrust::Unsigned));
     assert!(matches!(again(&trust, Some("gone")), Err(Distrust::Stranger { .. })));
     assert_eq!(again(&trusting(Vec::new()), None), Ok(()));
+    let lenient = trusting(vec![pinned("release", &own)]);
+    assert_eq!(lenient.judge_file("file:///a.wasm", "telemetry", b"other", None), Ok(None));
+    assert!(
+        matches!(judge(&lenient, b"other"), Err(Distrust::Stranger { .. })),
+        "a wrong signature is not passed over"
+    );
     let other = PinnedKey { kinds: vec!["firmware".to_owned()], ..pinned("other", &own) };
     assert!(matches!(judge(&strict(other), b"bytes"), Err(Distrust::Scope { .. })));
 }

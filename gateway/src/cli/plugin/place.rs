@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::named::plugins;
 use crate::artifacts::shelf::Shelf;
-use crate::artifacts::{Access, Artifacts, FetchError, OpenError, Reference, Settings, Wanted};
+use crate::artifacts::{Access, Artifacts, AtMost, FetchError, OpenError, Reference, Settings, Wanted};
 use crate::cli::{ConfigFile, Exit, Failure};
 use crate::config::{Config, KeyConfig, PluginsConfig};
 use crate::telemetry;
@@ -105,11 +105,9 @@ impl Stage {
     }
 
     /// The largest component that a gateway with this configuration loads.
-    pub(super) fn most(&self) -> u64 {
-        self.config
-            .as_ref()
-            .map_or_else(|| PluginsConfig::default().max_component, |config| config.plugins.max_component)
-            .0
+    pub(super) fn most(&self) -> AtMost {
+        let configured = self.config.as_ref().map(|config| config.plugins.max_component);
+        crate::plugins::at_most(configured.unwrap_or_else(|| PluginsConfig::default().max_component))
     }
 
     /// A reference as a plugin of a binding.
@@ -134,6 +132,7 @@ pub(super) fn failure(error: &FetchError) -> Failure {
     let exit = match error {
         FetchError::Unreachable { .. } => Exit::Unavailable,
         FetchError::Refused { .. } | FetchError::NotFound { .. } => Exit::No,
+        FetchError::Lockfile(_) => Exit::Usage,
         FetchError::Disk { .. } => Exit::Io,
     };
     Failure::new(exit, error.to_string())

@@ -299,7 +299,7 @@ fn a_file_that_has_to_be_signed_is_refused_without_a_signature_of_its_own_bytes(
             |scene| {
                 scene.config["plugins"] = json!({ "max_component": "1KiB" });
             },
-            &["1024 at most"],
+            &["1024 (`plugins.max_component`) at most"],
         ),
     ];
     check(&cases.map(|case| case.arranged(as_a_file)));
