@@ -2,6 +2,7 @@
 //!
 //! The language of devices is not here but in plugins; what is decided about devices is in the modules below.
 
+pub mod answer;
 pub mod campaign;
 pub mod pace;
 pub mod query;

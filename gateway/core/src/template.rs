@@ -108,6 +108,16 @@ impl Template {
         self.segments.iter().map(level).collect::<Vec<_>>().join("/")
     }
 
+    /// The topic with these values of its variables; none if one of them has no value.
+    #[must_use]
+    pub fn topic<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+        let level = |segment: &Segment| match segment {
+            Segment::Literal(literal) => Some(literal.clone()),
+            Segment::Variable(index) | Segment::Rest(index) => value(self.variables.get(*index)?).map(str::to_owned),
+        };
+        Some(self.segments.iter().map(level).collect::<Option<Vec<_>>>()?.join("/"))
+    }
+
     pub(crate) fn segments(&self) -> &[Segment] {
         &self.segments
     }
@@ -320,6 +330,17 @@ mod tests {
         {
             assert_eq!(captured(pattern, other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_topic_is_made_of_a_template_and_all_of_its_values() {
+        let template = |pattern| Template::parse("t", pattern).unwrap();
+        let status = template("{fleet...}");
+        let values = status.match_topic("a/b").unwrap();
+        let command = template("dfu/{fleet...}");
+        assert_eq!(command.topic(|name| values.get(name)).as_deref(), Some("dfu/a/b"));
+        assert_eq!(template("dfu/{device}/{fleet...}").topic(|name| values.get(name)), None);
+        assert_eq!(template("dfu/command").topic(|_| None).as_deref(), Some("dfu/command"));
     }
 
     #[test]
