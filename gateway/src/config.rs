@@ -15,6 +15,7 @@ mod dfu;
 mod firmware;
 mod gateway;
 mod journal;
+mod kinds;
 mod listeners;
 mod locate;
 mod log;
@@ -40,8 +41,8 @@ use std::path::{Path, PathBuf};
 pub use self::admin::{AdminConfig, HttpsConfig, Role, SocketMode, TokenConfig};
 pub use self::artifacts::ArtifactsConfig;
 pub use self::bindings::{
-    BatchConfig, BindingConfig, BudgetConfig, CommitConfig, Delivery, LimitsConfig, Overflow, PluginKind,
-    TELEMETRY_FILTERS, TrapsConfig, TrialConfig,
+    BatchConfig, BindingConfig, BudgetConfig, CommitConfig, Delivery, DfuTopicsConfig, LimitsConfig, Overflow,
+    PluginKind, TELEMETRY_FILTERS, TrapsConfig, TrialConfig,
 };
 pub use self::canary::{CanaryConfig, CanaryMode};
 pub use self::changes::{in_force, need_restart};
@@ -147,7 +148,10 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, Vec<Problem>> {
     let base = absolute.parent().unwrap_or_else(|| Path::new("/"));
     let mut notes = Notes::default();
     let read = Config::read(&Node { value: &value, path: Vec::new(), base }, &mut notes);
-    let config = read.map(|config| config.resolved(base));
+    let config = read.map(|mut config| {
+        kinds::settle(&mut config, &value, &mut notes);
+        config.resolved(base)
+    });
     if let Some(config) = &config {
         check::check(config, &mut notes);
     }

@@ -1,20 +1,26 @@
 //! Firmware updates of devices: what they say, what they are to get, and what becomes of it.
 //!
-//! When a plugin is called is the business of [`crate::dispatch`], and which bytes there are is that of the catalogue of
-//! firmware.
+//! When a plugin is called is the business of [`crate::dispatch`], and which bytes there are is that of
+//! [`crate::firmware`].
 
+mod blocks;
+mod conversation;
 mod desire;
 pub mod fleet;
+mod guest;
 mod ledger;
 mod metrics;
 mod progress;
+mod topics;
 
 use std::sync::Arc;
 
 use causeway_core::message::Message;
 
+pub use conversation::{Conversation, Ground, Status};
 pub use desire::Desire;
 pub use fleet::{DeviceView, Filter, Fleet, Line, Sources};
+pub use guest::{Answer, Asked, Guest, Refusal};
 pub use ledger::Also;
 pub use metrics::DfuMetrics;
 

@@ -10,6 +10,7 @@ mod calls;
 mod canary;
 mod commit;
 mod effects;
+mod guest;
 mod health;
 mod inbox;
 mod intake;
@@ -20,6 +21,7 @@ mod outbox;
 mod permissions;
 mod places;
 mod reads;
+mod statuses;
 mod versions;
 mod worker;
 
@@ -36,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::devices::Devices;
+use crate::dfu;
 use crate::journal::{Journal, Position};
 use crate::policy::Policies;
 use crate::recording::Recordings;
@@ -70,6 +73,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Who may want to see what plugins are asked.
     pub recordings: Recordings,
+    /// What updates of devices stand on.
+    pub updates: dfu::Ground,
     /// Bytes that all plugins together may remember.
     pub max_state: u64,
     /// How often a plugin that is not to be had is asked for again.

@@ -5,6 +5,7 @@
 //! the road that they came on (`artifacts`).
 
 pub mod component_artifact;
+mod guest;
 mod origin;
 
 use std::borrow::Cow;
@@ -27,6 +28,7 @@ use crate::config::{PluginsConfig, Size};
 use crate::store::versions::Came;
 use component_artifact::NotAComponent;
 
+pub use guest::{GuestError, Log};
 pub use origin::{Found, Origin, Source, Wanted};
 
 /// The command of this program that compiles a component for a gateway.

@@ -63,6 +63,14 @@ pub enum RecordError {
     /// No such binding.
     #[error("there is no binding `{0}`")]
     Binding(String),
+    /// What its plugin is asked cannot be recorded.
+    #[error("binding `{binding}` is of kind {kind}: only telemetry bindings can be recorded")]
+    Kind {
+        /// The binding.
+        binding: String,
+        /// Its kind.
+        kind: &'static str,
+    },
     /// It is being recorded already.
     #[error("binding `{0}` is being recorded already")]
     Running(String),
@@ -122,6 +130,8 @@ struct Shared {
 struct Bound {
     header: Option<Header>,
     slots: Arc<Slots>,
+    /// Its kind, if that cannot be recorded.
+    refused: Option<&'static str>,
     /// How many taps were made: the number of the last version.
     versions: u64,
     last: Option<Started>,
@@ -155,6 +165,11 @@ impl Recordings {
         Tap::new(Arc::clone(&bound.slots), version)
     }
 
+    /// Nothing of a binding of this kind can be recorded.
+    pub fn refuse(&self, binding: &str, kind: &'static str) {
+        self.lock().entry(binding.to_owned()).or_default().refused = Some(kind);
+    }
+
     /// What a binding's plugin is asked and answers from now on, in place of a feed that there was; nothing while the
     /// binding has no plugin yet.
     #[must_use]
@@ -182,6 +197,9 @@ impl Recordings {
         let mut bindings = self.lock();
         let unknown = || RecordError::Binding(binding.to_owned());
         let bound = bindings.get_mut(binding).ok_or_else(unknown)?;
+        if let Some(kind) = bound.refused {
+            return Err(RecordError::Kind { binding: binding.to_owned(), kind });
+        }
         let header = bound.header.clone().ok_or_else(unknown)?;
         if bound.last.as_ref().is_some_and(|last| last.sink.ended().is_none()) {
             return Err(RecordError::Running(binding.to_owned()));

@@ -7,7 +7,7 @@ mod collections;
 mod guest;
 
 pub use collections::{CollectionsError, collections};
-pub use guest::{Answering, Answers, Asked, Guest, GuestError, Log, World};
+pub use guest::{Answering, Answers, Asked, Guest, World};
 
 /// The word for this kind in the configuration, in policies and in logs.
 pub const KIND: &str = "telemetry";

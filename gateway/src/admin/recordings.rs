@@ -54,7 +54,7 @@ async fn work<T: Send + 'static>(
         RecordError::Running(_) | RecordError::NotRunning(_) | RecordError::TooMany(_) => {
             Refused::new(StatusCode::CONFLICT, error.to_string())
         }
-        RecordError::Bounds { .. } => Refused::invalid(error.to_string()),
+        RecordError::Bounds { .. } | RecordError::Kind { .. } => Refused::invalid(error.to_string()),
         RecordError::Disk(_) => Refused::internal(error),
     })
 }

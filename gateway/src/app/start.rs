@@ -23,6 +23,7 @@ use crate::artifacts::{self, Artifacts, ArtifactsMetrics, Settings};
 use crate::clock::Clock;
 use crate::config::{Config, ListenerConfig};
 use crate::devices::{Devices, DevicesMetrics};
+use crate::dfu::Ground;
 use crate::dispatch::{self, Dispatch, DispatchMetrics};
 use crate::journal::{Budget, Cursor, Journal, JournalMetrics, Kind, Overflow, Position};
 use crate::log::PeerWarnings;
@@ -66,9 +67,23 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
     policies.register(&mut registry);
     let counts = RecordingMetrics::new(&mut registry);
     let recordings = Recordings::new(&config.data_dir, config.recordings.clone(), clock.clone(), counts);
-    let mut dispatch = open_bindings(&config, &id, &mut registry, &state, &policies, &clock, &recordings).await?;
     let State { store, journal, devices, artifacts } = state;
-    let firmware = dfu::open(&config, &artifacts, &mut registry)?;
+    let dfu::Updates { firmware, fleet } = dfu::open(&config, &artifacts, &store, &devices, &clock, &mut registry)?;
+    let parts = dispatch::Parts {
+        gateway: id.clone(),
+        journal: journal.clone(),
+        store: store.clone(),
+        policies: policies.clone(),
+        devices: devices.clone(),
+        clock: clock.clone(),
+        recordings: recordings.clone(),
+        updates: Ground { fleet: fleet.clone(), firmware: firmware.clone() },
+        max_state: retention::Bounds::new(&config.storage, &config.journal).state_bytes,
+        retry: config.artifacts.retry,
+        metrics: DispatchMetrics::new(&mut registry),
+    };
+    let loading = PluginsMetrics::new(&mut registry);
+    let mut dispatch = open_bindings(&config, &artifacts, loading, parts).await?;
     let router = Router::new(router_limits(&config), RouterMetrics::new(&mut registry));
     let retained = restore_retained(&config, &mut registry, recovered.retained, &recovered.newer);
     let limits = session_limits(&config);
@@ -108,6 +123,7 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
     let watching = bind_metrics(&config).await?;
 
     work(&broker, &store, cursors, &tasks);
+    tasks.background.spawn(fleet.clone().run(tasks.parts.clone()));
     dispatch.start(publish(&broker)).map_err(StartError::line)?;
     tasks.background.spawn(until(tasks.parts.clone(), devices.clone().run()));
     let (bounds, now) = (retention::Bounds::new(&config.storage, &config.journal), clock.clone());
@@ -232,28 +248,12 @@ fn open_state(config: &Config, registry: &mut Registry) -> Result<(State, Recove
 /// Prepares the plugin bindings; compiling a plugin takes a while and belongs on a thread of its own.
 async fn open_bindings(
     config: &Config,
-    gateway: &str,
-    registry: &mut Registry,
-    state: &State,
-    policies: &Policies,
-    clock: &Clock,
-    recordings: &Recordings,
+    artifacts: &Artifacts,
+    metrics: PluginsMetrics,
+    parts: dispatch::Parts,
 ) -> Result<Dispatch, StartError> {
-    let parts = dispatch::Parts {
-        gateway: gateway.to_owned(),
-        journal: state.journal.clone(),
-        store: state.store.clone(),
-        policies: policies.clone(),
-        devices: state.devices.clone(),
-        clock: clock.clone(),
-        recordings: recordings.clone(),
-        max_state: retention::Bounds::new(&config.storage, &config.journal).state_bytes,
-        retry: config.artifacts.retry,
-        metrics: DispatchMetrics::new(registry),
-    };
     let (bindings, data_dir) = (config.bindings.clone(), config.data_dir.clone());
-    let (engine, metrics) = (plugins::engine(&config.plugins), PluginsMetrics::new(registry));
-    let artifacts = state.artifacts.clone();
+    let (engine, artifacts) = (plugins::engine(&config.plugins), artifacts.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let plugins = Plugins::open(&data_dir, engine, artifacts, metrics).map_err(StartError::line)?;
         Dispatch::open(&bindings, &plugins, parts)

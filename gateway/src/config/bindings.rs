@@ -1,5 +1,6 @@
 //! `bindings:` which plugin handles which messages.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::canary::CanaryConfig;
@@ -14,15 +15,17 @@ section! {
         name: String = String::new() => restart, required "telemetry";
         /// What kind of plugin it is.
         kind: PluginKind = PluginKind::Telemetry => restart;
-        /// Where the plugin comes from: `builtin:telemetry`, `oci://host/repository:tag`, `oci-layout://folder:tag`, or the path of a component file.
+        /// Where the plugin comes from: `builtin:telemetry`, `builtin:dfu`, `oci://host/repository:tag`, `oci-layout://folder:tag`, or the path of a component file. Without it, the built-in plugin of the kind.
         plugin: String = "builtin:telemetry".to_owned() => live;
         /// The repository that the plugin's signature must name when it is found elsewhere, in a mirror, a layout or a file: `host[:port]/repository`.
         signed_as: Option<String> = None => live;
         /// Whether the plugin may be older than the highest version of its repository that ever ran here.
         allow_downgrade: bool = false => live;
-        /// The topics it handles: MQTT filters, or templates such as `dt/cvra/{device}/cardata`, whose variables the messages carry.
+        /// The topics that a telemetry binding handles: MQTT filters, or templates such as `dt/cvra/{device}/cardata`, whose variables the messages carry.
         filters: Vec<String> = TELEMETRY_FILTERS.map(str::to_owned).to_vec() => restart;
-        /// `durable`: QoS 1 and 2 messages are journalled before they are acknowledged, and handled exactly once; `live`: messages are handled as they come, and dropped when there is no room.
+        /// The topics of devices that a DFU binding updates. Without any, `dfu/{device}/...`, and `dfu/{gateway}/{device}/...` for the children of gateway devices.
+        topics: Vec<DfuTopicsConfig> = Vec::new() => restart;
+        /// `durable`: QoS 1 and 2 messages are journalled before they are acknowledged, and handled exactly once; `live`: messages are handled as they come, and dropped when there is no room. A DFU binding is always live.
         delivery: Delivery = Delivery::Durable => restart;
         /// The unit of order and of state: a variable that all `filters` have as templates. Without it, the sender.
         key: Option<String> = None => restart;
@@ -65,6 +68,18 @@ pub const TELEMETRY_FILTERS: [&str; 6] = [
     "cdf/assetlibrary/events/devices/#",
     "cdf/assetlibrary/events/groups/#",
 ];
+
+section! {
+    /// Where devices that update their firmware report, and where they are told. `{device}` is the device: the sender, or a child of the sender, which is `{gateway}` then.
+    DfuTopicsConfig {
+        /// Where a device reports: a template with `{device}`.
+        status: String = String::new() => restart, required "\"dfu/{device}/status\"";
+        /// Where it is told what to do: a template with variables of `status`.
+        command: String = String::new() => restart, required "\"dfu/{device}/command\"";
+        /// Where its progress is told: a template with variables of `status`. Without it, nowhere.
+        progress: Option<String> = None => restart;
+    }
+}
 
 section! {
     /// How many messages one call gets. It never waits for more.
@@ -115,7 +130,7 @@ section! {
         memory: Size = Size::mib(32) => restart, in Size::mib(1)..=Size::gib(4), hit "causeway_dispatch_traps_total";
         /// Time of one call.
         deadline: Duration = Duration::from_millis(500) => restart, in Duration::from_millis(1)..=Duration::from_secs(60), hit "causeway_dispatch_traps_total";
-        /// Bytes that one call may return, and that it may pass to one call of an import.
+        /// Bytes that one call may return, that it may pass to one call of an import, and that it may read of firmware.
         output: Size = Size::mib(4) => restart, in Size::kib(1)..=Size::mib(256), hit "causeway_dispatch_traps_total";
         /// Bytes that one call may log.
         log: Size = Size::kib(16) => restart, in Size(0)..=Size::mib(1), hit "causeway_dispatch_log_dropped_total";
@@ -123,7 +138,7 @@ section! {
         log_line: Size = Size::kib(1) => restart, in Size(64)..=Size::kib(64), hit "causeway_dispatch_log_cut_total";
         /// Effects that one message may have.
         effects: usize = 64 => restart, in 1..=10_000, hit "causeway_dispatch_traps_total";
-        /// Calls of imports (`log`, `state`, `records`) in one call.
+        /// Calls of imports (`log`, `state`, `records`, `firmware`) in one call.
         host_calls: usize = 10_000 => restart, in 1..=10_000_000, hit "causeway_dispatch_traps_total";
         /// Bytes of all values that the plugin remembers for one key.
         state: Size = Size::kib(16) => restart, in Size(0)..=Size::mib(16), hit "causeway_dispatch_dead_letters_total";
@@ -157,6 +172,22 @@ choice! {
     PluginKind {
         /// Turns messages into rows and further messages.
         Telemetry = "telemetry",
+        /// Speaks with devices that update their firmware.
+        Dfu = "dfu",
+    }
+}
+
+impl PluginKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Telemetry, Self::Dfu];
+}
+
+impl FromStr for PluginKind {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|kind| kind.word() == word);
+        known.ok_or_else(|| format!("there is {}", Self::ALL.map(Self::word).join(", ")))
     }
 }
 

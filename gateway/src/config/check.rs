@@ -9,7 +9,7 @@ use causeway_core::selector::{Selector, SelectorError};
 
 use super::locate::Segment;
 use super::setting::Notes;
-use super::{AdminConfig, BindingConfig, Config, Delivery, ListenerConfig, PlainIdentity, path};
+use super::{AdminConfig, BindingConfig, Config, Delivery, ListenerConfig, PlainIdentity, PluginKind, path};
 use crate::artifacts::Reference;
 
 /// Longest path of a Unix socket on Linux, without the closing NUL.
@@ -70,6 +70,10 @@ fn bindings(bindings: &[BindingConfig], notes: &mut Notes) {
         if let Some(canary) = binding.canary.as_ref().filter(|canary| !canary.plugin.is_empty()) {
             plugin(&canary.plugin, &below(&at, "canary"), notes);
         }
+        if binding.kind == PluginKind::Dfu {
+            // `kinds` has looked at its topics, and made the rest of them.
+            continue;
+        }
         if binding.filters.is_empty() {
             notes.at(below(&at, "filters"), "is empty", "name the topics, for example `[\"dt/cvra/+/cardata\"]`");
         }
@@ -78,7 +82,7 @@ fn bindings(bindings: &[BindingConfig], notes: &mut Notes) {
             key.push(Segment::Index(number));
             selector(filter, binding.key.as_deref(), key, notes);
         }
-        if binding.delivery == Delivery::Live && binding.partitions > 1 {
+        if binding.kind == PluginKind::Telemetry && binding.delivery == Delivery::Live && binding.partitions > 1 {
             notes.at(below(&at, "partitions"), "is for durable bindings", "use `delivery: durable` or one partition");
         }
     }

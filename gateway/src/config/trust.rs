@@ -37,7 +37,7 @@ section! {
 }
 
 /// The kinds of artifacts that a key can be for.
-const KINDS: [&str; 2] = ["telemetry", "firmware"];
+const KINDS: [&str; 3] = ["telemetry", "dfu", "firmware"];
 
 /// What references begin with that may need a signature.
 const PLACES: [&str; 3] = ["oci://", "oci-layout://", "file://"];

@@ -172,6 +172,11 @@ impl Fleet {
         self.parts.table.change(device, |_, entry| entry.problem = Some((problem, now_ms)));
     }
 
+    /// Counts a status about a device that its sender does not answer for.
+    pub(super) fn stranger(&self) {
+        self.parts.metrics.strangers.inc();
+    }
+
     /// After how many seconds a device with nothing to do is to ask again: `dfu.poll`, more or less.
     #[must_use]
     pub fn poll(&self, device: &str) -> u32 {

@@ -35,6 +35,7 @@ pub struct DfuMetrics {
     commands: Family<OfStep, Counter>,
     turns: Family<OfTurn, Counter>,
     unsent: Family<Because, Counter>,
+    pub(super) strangers: Counter,
     pub(super) stalled: Gauge,
     pub(super) blocks: Counter,
     pub(super) bytes: Counter,
@@ -54,6 +55,7 @@ impl DfuMetrics {
             commands: Family::default(),
             turns: Family::default(),
             unsent: Family::default(),
+            strangers: Counter::default(),
             stalled: Gauge::default(),
             blocks: Counter::default(),
             bytes: Counter::default(),
@@ -70,6 +72,8 @@ impl DfuMetrics {
         register.add("turns", "Turning points of updates", new.turns.clone());
         let help = "Commands that were not sent: their turning points were not written, or too many waited";
         register.add("unsent", help, new.unsent.clone());
+        let help = "Statuses about a device that their sender does not answer for";
+        register.add("strangers", help, new.strangers.clone());
         register.add("stalled", "Devices that say nothing in the middle of an attempt", new.stalled.clone());
         register.add("blocks", "Blocks that were sent to devices", new.blocks.clone());
         register.add("block_bytes", "Bytes of those blocks", new.bytes.clone());

@@ -5,15 +5,17 @@
 
 use std::time::{Duration, Instant};
 
-use causeway_host::{Effect, Failure, Outcome, StartError};
+use causeway_host::{Effect, Failure, Outcome};
 
 use super::binding::{Counts, Shared};
 use super::commit::Pending;
+use super::guest::Guest;
 use super::health::Health;
 use super::intake::Input;
 use super::open::cannot_start;
 use super::reads::Reads;
-use crate::telemetry::{Asked, Guest, GuestError, World};
+use crate::plugins::GuestError;
+use crate::telemetry::{Asked, World};
 
 /// Pauses before an input that the plugin calls unavailable is asked again: they double from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -29,6 +31,11 @@ pub(super) enum Verdict {
     Effects(Vec<Effect>),
     /// It is a dead letter.
     Dead(Reason),
+    /// A device was told what there was to tell, and nothing is to be kept.
+    Answered {
+        /// The plugin could not answer as it was meant.
+        failed: bool,
+    },
 }
 
 /// Why an input is a dead letter.
@@ -116,7 +123,7 @@ impl Caller {
                 if pause > FIRST_PAUSE {
                     self.binding.set_stuck(self.partition, None);
                 }
-                return self.judge(inputs, started, answer);
+                return self.judge(inputs.len(), started, answer);
             };
             if pause == FIRST_PAUSE {
                 tracing::error!(binding = self.binding.config.name, %error, "the store does not answer a plugin; it is asked again");
@@ -130,9 +137,7 @@ impl Caller {
     }
 
     fn route(&mut self, inputs: &[Input], context: &mut Context<'_>) -> (Answer, Option<rusqlite::Error>) {
-        let Some(guest) = &mut self.guest else {
-            return (Err(GuestError::Start(StartError::Refused("the binding is parked".to_owned()))), None);
-        };
+        let Some(Guest::Telemetry(guest)) = &mut self.guest else { return (Err(GuestError::parked()), None) };
         let topics = &self.binding.topics;
         let asked = inputs.iter().map(|Input { message, key, .. }| {
             let variables = topics.variables(&message.topic);
@@ -147,18 +152,19 @@ impl Caller {
         (answer, failed)
     }
 
-    fn judge(
+    /// Counts a call about so many inputs; none means that it trapped.
+    pub(super) fn judge<T>(
         &mut self,
-        inputs: &[Input],
+        inputs: usize,
         started: Instant,
-        answer: Answer,
-    ) -> Result<Option<Vec<Outcome>>, Unanswered> {
+        answer: Result<T, GuestError>,
+    ) -> Result<Option<T>, Unanswered> {
         self.binding.metrics.call_seconds.observe(started.elapsed().as_secs_f64());
         Counts::add(&self.binding.counts.calls, 1);
         match answer {
-            Ok(outcomes) => {
-                self.health.answered(started, inputs.len());
-                Ok(Some(outcomes))
+            Ok(answer) => {
+                self.health.answered(started, inputs);
+                Ok(Some(answer))
             }
             Err(GuestError::Trap(trap)) => {
                 let (binding, reason) = (&self.binding.config.name, &trap.reason);
@@ -166,7 +172,7 @@ impl Caller {
                     binding,
                     limit = trap.limit.as_str(),
                     reason,
-                    messages = inputs.len(),
+                    messages = inputs,
                     "a plugin call was stopped"
                 );
                 self.binding.metrics.trapped(trap.limit.as_str());

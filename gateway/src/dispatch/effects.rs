@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use causeway_core::message::{Message, QoS};
+use bytes::Bytes;
+use causeway_core::message::{Message, Properties, QoS};
 use causeway_core::topic::check_topic;
 use causeway_host::{Effect, Publication, Qos};
 
@@ -139,6 +140,21 @@ impl Gate {
         };
         let checked = Row::new(collection, &source, row.document);
         checked.map(|checked| (row.collection, checked)).map_err(|error| Reason::new("effect", error.to_string()))
+    }
+
+    /// A command to a device, if the plugin may publish there.
+    pub(super) fn command(&mut self, topic: &str, payload: Bytes, properties: Properties) -> Result<Message, Reason> {
+        check_topic(topic).map_err(|error| Reason::new("effect", format!("a command to {topic:?}: {error}")))?;
+        self.permissions.ask(Action::Publish, Resource::Topic(topic)).map_err(denied)?;
+        Ok(Message {
+            topic: topic.into(),
+            payload,
+            qos: QoS::AtLeastOnce,
+            client: format!("{ORIGIN}1/{}", self.binding).into(),
+            received_ms: self.clock.now_ms(),
+            properties,
+            ..Message::default()
+        })
     }
 
     fn publication(&mut self, input: &Input, publication: Publication) -> Result<Message, Reason> {

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::binding::{Binding, Counts, Shared, Standing, Topics};
 use super::canary::{Canaries, Cast, Ground};
+use super::guest::Guest;
 use super::inbox::Inbox;
 use super::metrics::BindingMetrics;
 use super::orders::Desk;
@@ -20,12 +21,12 @@ use super::versions::{Build, Configured, Deciding, Rehearse, Versions};
 use super::worker::Worker;
 use super::{Dispatch, Parts};
 use crate::config::{self, BindingConfig, CanaryConfig, Delivery, PluginKind};
+use crate::dfu::Conversation;
 use crate::journal::{Budget, Cursor, Overflow, Position};
-use crate::plugins::{self, Origin, Plugins, Wanted};
+use crate::plugins::{self, GuestError, Log, Origin, Plugins, Wanted};
 use crate::policy::Policies;
 use crate::recording::{Header, Rehearsal, Role, TrialError};
 use crate::store::{WriteError, choices};
-use crate::telemetry::{self, Guest, GuestError};
 
 /// What is wrong with one binding; the operator mends it.
 #[derive(Debug, Error)]
@@ -70,6 +71,14 @@ pub enum Problem {
     /// Its plugin does not bear what was recorded of the one before.
     #[error("tried on what was recorded: {0}")]
     Rehearsal(#[source] TrialError),
+    /// There is no second answer to compare with.
+    #[error("binding `{binding}` is of kind {kind}: only telemetry bindings have canaries")]
+    Canary {
+        /// The binding.
+        binding: String,
+        /// Its kind.
+        kind: &'static str,
+    },
     /// Nobody knows where its path begins.
     #[error("`{0}` does not say where it begins: write the whole path")]
     Relative(String),
@@ -204,6 +213,9 @@ fn ground(plugins: &Plugins, parts: &Parts) -> Ground {
 fn cast(plugins: &Plugins, parts: &Parts) -> Cast {
     let (plugins, policies, gateway) = (plugins.clone(), parts.policies.clone(), parts.gateway.clone());
     Arc::new(move |binding, canary| {
+        if binding.kind != PluginKind::Telemetry {
+            return Err(Problem::Canary { binding: binding.name.clone(), kind: kind(binding) });
+        }
         let wanted = Wanted::locked(kind(binding), &canary.plugin, canary.signed_as.as_deref());
         let (component, origin) = plugins.load(&wanted)?;
         let mut permissions = Permissions::new(&binding.name, kind(binding), &origin, policies.clone());
@@ -226,10 +238,11 @@ fn build(
     plugins: &Plugins,
     (component, origin): (&Component, &Origin),
     gateway: &str,
-    log: telemetry::Log,
+    log: Log,
     policies: Option<&Policies>,
 ) -> Result<Guest, Problem> {
-    let mut guest = Guest::new(plugins.engine(), component, setup(config, gateway), limits(config), log)?;
+    let (setup, limits) = (setup(config, gateway), limits(config));
+    let mut guest = Guest::new(config.kind, plugins.engine(), component, setup, limits, log)?;
     if let Some(policies) = policies {
         let mut permissions = Permissions::new(&config.name, kind(config), origin, policies.clone());
         permissions.imports(component.imports()).map_err(Problem::Grant)?;
@@ -249,13 +262,23 @@ fn versions(config: &BindingConfig, plugins: &Plugins, parts: &Parts, metrics: &
     let deciding = Mutex::new(Deciding::new(Configured::from(config), choice));
     let role = role(config, &parts.gateway);
     let (recordings, engine) = (parts.recordings.clone(), Arc::clone(plugins.engine()));
-    let rehearse: Rehearse = Arc::new(move |component| recordings.trial(&engine, component, role.clone()).map(drop));
+    let rehearse: Rehearse = match config.kind {
+        PluginKind::Telemetry => {
+            Arc::new(move |component| recordings.trial(&engine, component, role.clone()).map(drop))
+        }
+        // What nobody can record has nothing to be tried on.
+        PluginKind::Dfu => {
+            recordings.refuse(&binding, kind);
+            Arc::new(|_| Ok(()))
+        }
+    };
     let (config, engine, log) = (config.clone(), plugins.clone(), log(config, Some(metrics)));
     let parts = parts.clone();
     let build: Build = Arc::new(move |component, origin| {
         let (gateway, policies) = (&parts.gateway, Some(&parts.policies));
         let mut guest = build(&config, &engine, (component, origin), gateway, log.clone(), policies)?;
-        guest.record(parts.recordings.tap(header(&config, &parts.gateway, origin, guest.digest())));
+        let digest = guest.digest();
+        guest.record(|| parts.recordings.tap(header(&config, &parts.gateway, origin, digest)));
         Ok(guest)
     });
     let (plugins, desk, told, retrying) = (plugins.clone(), Desk::default(), Mutex::default(), AtomicBool::new(false));
@@ -264,6 +287,10 @@ fn versions(config: &BindingConfig, plugins: &Plugins, parts: &Parts, metrics: &
 
 fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Shared, Vec<Worker>), Problem> {
     let topics = Topics::new(config)?;
+    let conversation = match config.kind {
+        PluginKind::Telemetry => None,
+        PluginKind::Dfu => Some(conversation(config, parts)?),
+    };
     let metrics = parts.metrics.of(&config.name);
     let versions = versions(config, plugins, parts, &metrics);
     versions.choose()?;
@@ -285,23 +312,31 @@ fn open(config: &BindingConfig, plugins: &Plugins, parts: &Parts) -> Result<(Sha
         versions,
     });
     let collections = parts.store.declared();
-    let worker = |partition| Worker::new(Arc::clone(&binding), partition, Arc::clone(&collections), parts.clone());
+    let worker = |partition| {
+        let (binding, collections) = (Arc::clone(&binding), Arc::clone(&collections));
+        Worker::new(binding, partition, collections, conversation.clone(), parts.clone())
+    };
     let workers = (0..partitions).map(worker).collect();
     Ok((binding, workers))
 }
 
+/// What a DFU binding's partitions say to devices.
+fn conversation(config: &BindingConfig, parts: &Parts) -> Result<Conversation, Problem> {
+    let Parts { updates, devices, policies, clock, .. } = parts.clone();
+    let conversation = Conversation::new(&config.topics, updates, devices, policies, clock);
+    Ok(conversation.map_err(SelectorError::from)?)
+}
+
 /// The word for the binding's kind.
-const fn kind(config: &BindingConfig) -> &'static str {
-    match config.kind {
-        PluginKind::Telemetry => telemetry::KIND,
-    }
+fn kind(config: &BindingConfig) -> &'static str {
+    config.kind.word()
 }
 
 /// Where the plugin's lines go; without metrics nobody counts what is lost of them.
-fn log(config: &BindingConfig, metrics: Option<&BindingMetrics>) -> telemetry::Log {
+fn log(config: &BindingConfig, metrics: Option<&BindingMetrics>) -> Log {
     let counters = metrics.map(|metrics| (metrics.log_dropped.clone(), metrics.log_cut.clone()));
     let (dropped, cut) = counters.unwrap_or_default();
-    telemetry::Log { binding: config.name.as_str().into(), dropped, cut }
+    Log { binding: config.name.as_str().into(), dropped, cut }
 }
 
 /// How a recording of the binding begins.

@@ -9,6 +9,7 @@ mod versions;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use causeway_core::dfu::{By, Hold, Release, Turn};
 use causeway_core::message::QoS;
 use causeway_host::EngineConfig;
 use prometheus_client::registry::Registry;
@@ -18,10 +19,12 @@ use tempfile::TempDir;
 use super::*;
 use crate::artifacts::{Access, Artifacts, Settings};
 use crate::config::{
-    ArtifactsConfig, BindingConfig, BudgetConfig, Delivery, DevicesConfig, JournalConfig, LimitsConfig, Overflow,
-    RecordingsConfig, Size, StorageConfig, TrustConfig,
+    ArtifactsConfig, BindingConfig, BudgetConfig, Delivery, DevicesConfig, DfuConfig, FirmwareConfig, JournalConfig,
+    LimitsConfig, Overflow, RecordingsConfig, Size, StorageConfig, TrustConfig,
 };
-use crate::devices::{Change, DevicesMetrics};
+use crate::devices::{Change, Device, DevicesMetrics};
+use crate::dfu::{Also, Desire, DfuMetrics, Fleet};
+use crate::firmware::{Firmware, FirmwareMetrics};
 use crate::guest;
 use crate::journal::{Durable, JournalMetrics, Kind};
 use crate::plugins::{Plugins, PluginsMetrics};
@@ -58,8 +61,10 @@ impl Ground {
         let journal = home.path().join("journal");
         let (journal, _) = Journal::open(&journal, &JournalConfig::default(), JournalMetrics::new(registry)).unwrap();
         let devices = Devices::open(store.clone(), &DevicesConfig::default(), DevicesMetrics::new(registry)).unwrap();
+        let clock = Clock::new(0);
+        let updates = updates(home.path(), &store, &devices, &clock);
         let policies = Policies::load(Some(&home.path().join("policies"))).unwrap();
-        let (clock, metrics) = (Clock::new(0), DispatchMetrics::new(registry));
+        let metrics = DispatchMetrics::new(registry);
         let counts = RecordingMetrics::new(registry);
         let recordings = Recordings::new(home.path(), RecordingsConfig::default(), clock.clone(), counts);
         let parts = Parts {
@@ -70,6 +75,7 @@ impl Ground {
             devices,
             clock,
             recordings,
+            updates,
             max_state: 1 << 20,
             retry: Duration::from_millis(50),
             metrics,
@@ -89,7 +95,7 @@ impl Ground {
 
     async fn try_start(&self, bindings: Vec<BindingConfig>) -> Result<Dispatch, Vec<OpenError>> {
         let (home, parts) = (self.home.path().to_owned(), self.parts.clone());
-        let road = self.road();
+        let road = road(self.home.path());
         let plugins = move || Plugins::open(&home, EngineConfig::default(), road, PluginsMetrics::default()).unwrap();
         let open = move || Dispatch::open(&bindings, &plugins(), parts);
         let mut dispatch = tokio::task::spawn_blocking(open).await.unwrap()?;
@@ -100,19 +106,6 @@ impl Ground {
         };
         dispatch.start(Arc::new(publish)).unwrap();
         Ok(dispatch)
-    }
-
-    /// From references to bytes, with nobody to ask.
-    fn road(&self) -> Artifacts {
-        let artifacts = ArtifactsConfig {
-            dir: self.home.path().join("artifacts"),
-            lockfile: self.home.path().join("plugins.lock"),
-            ..ArtifactsConfig::default()
-        };
-        let trust =
-            TrustConfig { unsigned: vec!["file://".to_owned(), "oci-layout://".to_owned()], ..TrustConfig::default() };
-        let settings = Settings { artifacts, trust, ..Settings::default() };
-        Artifacts::open(&settings, tokio::runtime::Handle::current(), Access::Shared).unwrap()
     }
 
     async fn start(&self, binding: BindingConfig) -> Dispatch {
@@ -155,6 +148,49 @@ impl Ground {
         let path: PathBuf = self.home.path().join(name);
         std::fs::write(&path, guest::component(body)).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+}
+
+/// From references to bytes, with nobody to ask.
+fn road(home: &std::path::Path) -> Artifacts {
+    let artifacts = ArtifactsConfig {
+        dir: home.join("artifacts"),
+        lockfile: home.join("plugins.lock"),
+        ..ArtifactsConfig::default()
+    };
+    let trust =
+        TrustConfig { unsigned: vec!["file://".to_owned(), "oci-layout://".to_owned()], ..TrustConfig::default() };
+    let settings = Settings { artifacts, trust, ..Settings::default() };
+    Artifacts::open(&settings, tokio::runtime::Handle::current(), Access::Shared).unwrap()
+}
+
+/// What updates stand on, with nothing to update to.
+fn updates(home: &std::path::Path, store: &Store, devices: &Devices, clock: &Clock) -> dfu::Ground {
+    let config = FirmwareConfig { dir: home.join("firmware"), ..FirmwareConfig::default() };
+    let firmware = Firmware::start(&config, &road(home), FirmwareMetrics::default()).unwrap();
+    let (store, devices, metrics) = (store.clone(), devices.clone(), DfuMetrics::new(&mut Registry::default()));
+    let fleet = Fleet::open(&DfuConfig::default(), store, devices, clock.clone(), Box::new(Nothing), metrics).unwrap();
+    dfu::Ground { fleet, firmware }
+}
+
+/// Nobody is to get anything.
+struct Nothing;
+
+impl dfu::Sources for Nothing {
+    fn desire(&self, _: &Device, _: Option<&str>, _: u64) -> Option<Desire> {
+        None
+    }
+
+    fn turned(&self, _: &str, _: &By, _: &Turn, _: u64) -> Vec<Also> {
+        Vec::new()
+    }
+
+    fn unready(&self, _: &Release) -> Option<Hold> {
+        None
+    }
+
+    fn patch_size(&self, _: &str, _: &Release, _: &str) -> Option<u64> {
+        None
     }
 }
 

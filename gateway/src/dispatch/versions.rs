@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use causeway_host::Component;
 
 use super::binding::State;
+use super::guest::Guest;
 use super::open::Problem;
 use super::orders::Desk;
 use crate::artifacts::Reference;
@@ -26,7 +27,6 @@ use crate::recording::TrialError;
 use crate::store::choices::{self, Choice};
 use crate::store::versions::{self, Verdict, Version};
 use crate::store::{Store, WriteError};
-use crate::telemetry::Guest;
 
 pub(super) use assigned::{Assigned, Gone, InUse, Trial};
 use prepare::{Asked, Prepared};

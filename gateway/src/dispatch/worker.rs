@@ -23,9 +23,11 @@ use super::health::Health;
 use super::intake::{Input, Intake, Taken};
 use super::orders::Orders;
 use super::reads::Reads;
+use super::statuses::Answering;
 use super::versions::Assigned;
 use super::{Parts, Publish};
 use crate::config::Overflow;
+use crate::dfu::{self, Conversation};
 use crate::journal::{Cursor, Durable, Position};
 use crate::store::WriteError;
 use crate::telemetry::World;
@@ -57,6 +59,8 @@ pub(super) struct Worker {
     binding: Shared,
     partition: usize,
     caller: Caller,
+    /// What only a DFU binding has.
+    conversation: Option<Conversation>,
     bounds: Bounds,
     gate: Gate,
     owner: Arc<Owner>,
@@ -64,7 +68,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(binding: Shared, partition: usize, collections: Collections, parts: Parts) -> Self {
+    pub(super) fn new(
+        binding: Shared,
+        partition: usize,
+        collections: Collections,
+        conversation: Option<Conversation>,
+        parts: Parts,
+    ) -> Self {
         let name = &binding.config.name;
         let policies = parts.policies.clone();
         let reads = Reads::new(&binding, Arc::clone(&collections), policies.clone(), parts.store.clone());
@@ -81,7 +91,7 @@ impl Worker {
         let health = Health::new(binding.config.traps.clone(), Instant::now());
         let bounds = Bounds::new(&binding.config.batch, false);
         let caller = Caller { binding: Arc::clone(&binding), partition, guest: None, reads, world, health };
-        Self { binding, partition, caller, bounds, gate, owner: Arc::new(owner), parts }
+        Self { binding, partition, caller, conversation, bounds, gate, owner: Arc::new(owner), parts }
     }
 
     /// Starts the thread.
@@ -111,6 +121,8 @@ struct Running {
     replay: Replay,
     orders: watch::Receiver<Orders>,
     signals: Signals,
+    /// The way of commands to devices.
+    send: dfu::Publish,
     runtime: Handle,
 }
 
@@ -120,6 +132,7 @@ impl Running {
         let reader = cursor.as_ref().map(|cursor| worker.parts.journal.reader(cursor.position() + 1));
         let intake = Intake::new(Arc::clone(&worker.binding), worker.partition, reader);
         let durable = worker.parts.journal.durable();
+        let send = send(&worker.binding, Arc::clone(&signals.publish));
         let (pending, replay, orders) = (Pending::default(), Replay::new(), worker.binding.versions.desk.listen());
         Self {
             worker,
@@ -134,6 +147,7 @@ impl Running {
             replay,
             orders,
             signals,
+            send,
             runtime,
         }
     }
@@ -225,6 +239,9 @@ impl Running {
     }
 
     fn next_call<'i>(&self, inputs: &'i [Input]) -> (&'i [Input], &'i [Input]) {
+        if self.worker.conversation.is_some() {
+            return inputs.split_at_checked(1).unwrap_or((inputs, &[]));
+        }
         let (call, end, later) = self.worker.bounds.cut(inputs);
         match end {
             End::Messages => self.worker.binding.metrics.full("messages"),
@@ -235,6 +252,10 @@ impl Running {
     }
 
     fn call(&mut self, inputs: &[Input]) -> Result<Vec<Verdict>, Unanswered> {
+        if let Worker { caller, gate, conversation: Some(conversation), .. } = &mut self.worker {
+            let with = &mut Answering { conversation, gate, publish: &self.send };
+            return inputs.iter().map(|input| caller.converse(input, with)).collect();
+        }
         let (runtime, stopping) = (&self.runtime, &self.signals.stopping);
         let wait = |pause| runtime.block_on(async { tokio::time::timeout(pause, stopping.cancelled()).await.is_err() });
         self.worker.caller.call(inputs, &mut self.pending, &wait)
@@ -244,6 +265,10 @@ impl Running {
         let allowed = match verdict {
             Verdict::Effects(effects) => self.worker.gate.allow(input, effects, &self.pending),
             Verdict::Dead(reason) => Err(reason),
+            Verdict::Answered { failed } => {
+                self.count_handled(1);
+                return self.try_out(input, failed);
+            }
         };
         let failed = allowed.is_err();
         match allowed {
@@ -366,11 +391,15 @@ impl Running {
         }
     }
 
+    fn count_handled(&self, handled: usize) {
+        Counts::add(&self.worker.binding.counts.handled, handled);
+        self.worker.binding.metrics.handled.inc_by(handled as u64);
+    }
+
     fn count(&self, pending: &Pending) {
         let binding = &self.worker.binding;
-        Counts::add(&binding.counts.handled, pending.handled);
+        self.count_handled(pending.handled);
         Counts::add(&binding.counts.dead_letters, pending.letters.len());
-        binding.metrics.handled.inc_by(pending.handled as u64);
         binding.metrics.rows.inc_by(pending.row_count as u64);
         binding.metrics.replayed(pending.replayed.len(), pending.failed_again.len());
         tracing::trace!(
@@ -379,4 +408,14 @@ impl Running {
             "committed"
         );
     }
+}
+
+/// A command that is not taken is not sent again: its device asks again.
+fn send(binding: &Shared, publish: Publish) -> dfu::Publish {
+    let binding = Arc::clone(binding);
+    Arc::new(move |message| {
+        if let Err(error) = publish(&message) {
+            tracing::warn!(binding = binding.config.name, topic = %message.topic, %error, "a command was not taken");
+        }
+    })
 }

@@ -7,57 +7,17 @@ use bytestring::ByteString;
 use causeway_core::message::{Message, QoS};
 use causeway_core::template::Vars;
 use causeway_host::{
-    Batch, Component, Digest, Engine, Imports, Input, Level, Limits, LoadError, LostLines, Outcome, Qos, ReadError,
-    Records, Sender, Setup, StartError, State, TelemetryInstance, TelemetryPlugin, Trap,
+    Batch, Component, Digest, Engine, Imports, Input, Limits, LoadError, Outcome, Qos, ReadError, Records, Sender,
+    Setup, StartError, State, TelemetryInstance, TelemetryPlugin,
 };
-use prometheus_client::metrics::counter::Counter;
-use thiserror::Error;
 
 use crate::devices::{Device, Devices};
+use crate::plugins::{GuestError, Log};
 use crate::policy::Policies;
 use crate::recording::Tap;
 
 /// The imports that read.
 const READS: [&str; 2] = ["causeway:plugin/state@", "causeway:plugin/records@"];
-
-/// Why no call was made.
-#[derive(Debug, Error)]
-pub enum GuestError {
-    /// The call ended in a trap; the instance is gone.
-    #[error(transparent)]
-    Trap(#[from] Trap),
-    /// No instance comes to be.
-    #[error(transparent)]
-    Start(#[from] StartError),
-}
-
-/// Where a plugin's lines go: the gateway's log, with the binding as a field.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// The binding.
-    pub binding: Arc<str>,
-    /// Lines beyond a call's budget.
-    pub dropped: Counter,
-    /// Lines that were longer than a line may be.
-    pub cut: Counter,
-}
-
-impl causeway_host::Log for Log {
-    fn write(&mut self, level: Level, text: &str) {
-        let binding = &*self.binding;
-        match level {
-            Level::Error => tracing::error!(binding, text, "plugin"),
-            Level::Warn => tracing::warn!(binding, text, "plugin"),
-            Level::Info => tracing::info!(binding, text, "plugin"),
-            Level::Debug => tracing::debug!(binding, text, "plugin"),
-        }
-    }
-
-    fn lost(&mut self, lost: LostLines) {
-        self.dropped.inc_by(lost.dropped);
-        self.cut.inc_by(lost.cut);
-    }
-}
 
 /// The reads of a plugin that is only tried.
 #[derive(Debug)]

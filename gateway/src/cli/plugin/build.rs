@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use causeway_host::{Component, TelemetryPlugin};
+use causeway_host::dfu::DfuPlugin;
+use causeway_host::{Component, Outline, TelemetryPlugin};
 use causeway_plugins::{PROFILE, TARGET};
 use serde_json::{Value as Json, json};
 use wit_component::ComponentEncoder;
@@ -62,8 +63,14 @@ fn check(file: &Path) -> Result<Component, Failure> {
         .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
     let component = plugins.load(&Wanted::locked(crate::telemetry::KIND, &file.to_string_lossy(), None));
     let (component, _) = component.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-    let plugin = TelemetryPlugin::new(plugins.engine(), &component);
-    plugin.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    let bytes = fs::read(file).map_err(|error| io(file, &error))?;
+    let outline = Outline::read(&bytes).map_err(|error| refused(file, &error.to_string()))?;
+    // What is of no kind is told what the most usual one lacks.
+    let checked = match outline.kind() {
+        Some("dfu") => DfuPlugin::new(plugins.engine(), &component).map(drop),
+        _ => TelemetryPlugin::new(plugins.engine(), &component).map(drop),
+    };
+    checked.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     Ok(component)
 }
 

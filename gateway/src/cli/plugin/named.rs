@@ -1,7 +1,7 @@
 //! The plugins that a configuration names: those that bindings run, and their canaries.
 
 use crate::artifacts::Reference;
-use crate::config::Config;
+use crate::config::{Config, PluginKind};
 
 /// A plugin of the configuration.
 pub(super) struct Named<'c> {
@@ -10,6 +10,8 @@ pub(super) struct Named<'c> {
     pub(super) reference: Reference,
     /// The repository that its signature must name, if that is another than the reference's.
     pub(super) signed_as: Option<&'c str>,
+    /// The kind of its binding.
+    pub(super) kind: PluginKind,
 }
 
 /// All of them, in the order of the configuration; a canary follows the plugin of its binding.
@@ -19,7 +21,7 @@ pub(super) fn plugins(config: &Config) -> impl Iterator<Item = Named<'_>> {
         let both = [(&binding.plugin, &binding.signed_as)].into_iter().chain(canary);
         both.filter_map(|(plugin, signed_as)| {
             let (reference, signed_as) = (plugin.parse().ok()?, signed_as.as_deref());
-            Some(Named { binding: &binding.name, reference, signed_as })
+            Some(Named { binding: &binding.name, reference, signed_as, kind: binding.kind })
         })
     })
 }

@@ -12,8 +12,7 @@ use super::named::plugins;
 use crate::artifacts::shelf::Shelf;
 use crate::artifacts::{Access, Artifacts, AtMost, FetchError, OpenError, Reference, Settings, Wanted};
 use crate::cli::{ConfigFile, Exit, Failure};
-use crate::config::{Config, KeyConfig, PluginsConfig};
-use crate::telemetry;
+use crate::config::{Config, KeyConfig, PluginKind, PluginsConfig};
 
 /// Which gateway's registries, keys and folder are meant.
 #[derive(Debug, Args)]
@@ -31,6 +30,9 @@ pub(super) struct Trusting {
     /// The repository that the signature has to name, `host[:port]/repository`, when the reference is another one.
     #[arg(long, value_name = "REPOSITORY")]
     signed_as: Option<String>,
+    /// The kind of plugin that the key has to be for; without it, that of the binding that uses the reference, or telemetry.
+    #[arg(long, value_name = "KIND")]
+    kind: Option<PluginKind>,
 }
 
 /// Where what is fetched is kept while the command runs.
@@ -112,12 +114,12 @@ impl Stage {
 
     /// A reference as a plugin of a binding.
     pub(super) fn wanted(&self, reference: Reference, trusting: &Trusting) -> Wanted {
-        let configured = || {
-            let mut same = self.config.iter().flat_map(plugins).filter(|named| named.reference == reference);
-            same.find_map(|named| named.signed_as.map(str::to_owned))
-        };
+        let named = || self.config.iter().flat_map(plugins).filter(|named| named.reference == reference);
+        let configured = || named().find_map(|named| named.signed_as.map(str::to_owned));
         let signed_as = trusting.signed_as.clone().or_else(configured);
-        Wanted { reference, signed_as, kind: telemetry::KIND }
+        let kind = trusting.kind.or_else(|| named().next().map(|named| named.kind));
+        let kind = kind.unwrap_or(PluginKind::Telemetry).word();
+        Wanted { reference, signed_as, kind }
     }
 }
 

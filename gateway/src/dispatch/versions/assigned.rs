@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::binding::State;
+use super::super::guest::Guest;
 use crate::config::TrialConfig;
 use crate::plugins::Origin;
-use crate::telemetry::{Answers, Guest};
+use crate::telemetry::Answers;
 
 /// What the partitions of a binding are to run from now on.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ impl InUse {
     }
 
     /// The plugin for a partition's thread, with what answers its reads there.
-    pub(in crate::dispatch) fn guest(&self, answers: Answers) -> Guest {
+    pub(in crate::dispatch) fn guest(&self, answers: impl FnOnce() -> Answers) -> Guest {
         self.guest.lock().unwrap_or_else(PoisonError::into_inner).another(answers)
     }
 }

@@ -4,12 +4,12 @@
 use causeway_host::Digest;
 use semver::Version as Number;
 
+use super::super::guest::Guest;
 use super::super::open::Problem;
 use super::{Deciding, Versions, since};
 use crate::plugins::{Found, Origin, Wanted};
 use crate::store::choices::Choice;
 use crate::store::versions::{self, Verdict, Version};
-use crate::telemetry::Guest;
 
 /// A version that could be run.
 pub(super) struct Prepared {

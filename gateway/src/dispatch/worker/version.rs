@@ -64,7 +64,7 @@ impl Running {
             && self.take_over(&assigned, version)
         {
             let (binding, caller) = (&self.worker.binding, &mut self.worker.caller);
-            let guest = version.guest(caller.reads.answers());
+            let guest = version.guest(|| caller.reads.answers());
             self.worker.bounds = Bounds::new(&binding.config.batch, guest.reads());
             self.worker.gate.take_over(binding, &version.origin);
             caller.reads.take_over(binding, &version.origin);
