@@ -13,6 +13,7 @@ mod it {
     mod compiler;
     mod crash_points;
     mod deadletters;
+    mod dfu_plugin;
     mod durability;
     mod examples;
     mod extend;
