@@ -11,6 +11,7 @@ mod canaries;
 mod certificates;
 mod dead_letters;
 mod devices;
+mod dfu;
 mod gate;
 mod https;
 mod local;
@@ -45,6 +46,7 @@ pub use self::views::{
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::devices::Devices;
+use crate::dfu::Fleet;
 use crate::http::Limits;
 use crate::mqtt::tls::Tls;
 use crate::policy::Policies;
@@ -69,6 +71,8 @@ pub struct Parts {
     pub policies: Policies,
     /// Who may connect.
     pub devices: Devices,
+    /// What they run, and what becomes of their updates.
+    pub fleet: Fleet,
     /// What is stored.
     pub store: Store,
     /// What is recorded of plugins.

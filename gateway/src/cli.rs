@@ -13,6 +13,7 @@ mod config;
 mod deadletters;
 mod demo;
 mod device;
+mod dfu;
 mod exit;
 mod output;
 mod plugin;
@@ -72,6 +73,8 @@ enum Noun {
     Session(session::Session),
     /// List, add, change and remove devices.
     Device(device::Device),
+    /// Show what devices run and what becomes of their updates; forgive a device.
+    Dfu(dfu::Dfu),
     /// Record what a plugin is asked and answers.
     Record(record::Record),
     /// Build, sign, push and verify plugins, and run recorded messages through them.
@@ -109,6 +112,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Noun::Status(status) => status.run(&mut output),
         Noun::Session(session) => session.run(&mut output),
         Noun::Device(device) => device.run(&mut output),
+        Noun::Dfu(dfu) => dfu.run(&mut output),
         Noun::Record(record) => record.run(&mut output),
         Noun::Plugin(plugin) => plugin.run(&mut output),
         Noun::Binding(binding) => binding.run(&mut output),

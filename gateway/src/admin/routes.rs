@@ -2,7 +2,7 @@
 
 use super::route::{Answering, Call, Method, Route};
 use super::{
-    Context, audit, bindings, canaries, certificates, dead_letters, devices, policies, query, recordings, status,
+    Context, audit, bindings, canaries, certificates, dead_letters, devices, dfu, policies, query, recordings, status,
 };
 use crate::policy::Action::{Administer, Operate, View};
 use crate::policy::Area;
@@ -189,6 +189,52 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         handler: handler!(devices::remove),
+    },
+    look("/v1/dfu", Area::Firmware, "Count the devices by where their updates are.", handler!(dfu::summary)),
+    Route {
+        query: &[
+            ("query", "Only devices of this query, such as `group=pilot version!=0.1.1`."),
+            ("state", "Only devices whose updates are there: `transferring`, `quarantined`, ..."),
+            ("stalled", "Only devices that say nothing in the middle of an attempt (`true`), or that do (`false`)."),
+            ("after", "Only ids behind this one: the last of the page before."),
+            LIMIT,
+        ],
+        ..look(
+            "/v1/dfu/devices",
+            Area::Firmware,
+            "List what devices run, what they are to run and how far they are.",
+            handler!(dfu::list),
+        )
+    },
+    look(
+        "/v1/dfu/devices/{id}",
+        Area::Firmware,
+        "Show what a device runs and what becomes of its update, with its history.",
+        handler!(dfu::show),
+    ),
+    Route {
+        method: Method::Post,
+        path: "/v1/dfu/devices/{id}/forgive",
+        action: Operate,
+        area: Area::Firmware,
+        summary: "Let a device have again what it failed at: lifts its quarantine and its waiting time.",
+        query: &[],
+        body: None,
+        handler: handler!(dfu::forgive),
+    },
+    Route {
+        query: &[
+            ("device", "Only attempts of this device."),
+            ("outcome", "Only attempts that ended so: `confirmed`, `failed` or `superseded`."),
+            ("before", "Only attempts with a lower number: the last of the page before."),
+            LIMIT,
+        ],
+        ..look(
+            "/v1/dfu/history",
+            Area::Firmware,
+            "List the attempts that are over, the latest first.",
+            handler!(dfu::history),
+        )
     },
     look("/v1/collections", Area::Store, "List the collections.", handler!(query::collections)),
     Route {

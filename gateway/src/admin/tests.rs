@@ -1,5 +1,6 @@
 //! The whole API against real parts: store, registry and policies, without devices and sockets.
 
+mod dfu;
 mod letters;
 mod remote;
 mod roles;
@@ -57,6 +58,7 @@ fn fixture_with(config: &str) -> Fixture {
     };
     let counts = RecordingMetrics::new(&mut registry);
     let recordings = Recordings::new(folder.path(), config.recordings.clone(), clock.clone(), counts);
+    let fleet = dfu::fleet(&store, &devices, &clock, &mut registry);
     let context = Context::new(Parts {
         gateway_id: "edge-1".to_owned(),
         started_ms: clock.now_ms(),
@@ -64,6 +66,7 @@ fn fixture_with(config: &str) -> Fixture {
         config,
         clock,
         policies,
+        fleet,
         devices,
         store,
         recordings,

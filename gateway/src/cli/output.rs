@@ -69,6 +69,13 @@ impl Output {
         }
     }
 
+    /// Flushes; whether anybody still reads.
+    pub(super) fn is_read(&mut self) -> bool {
+        let flushed = self.writer.flush();
+        self.remember(flushed);
+        self.failure.is_none()
+    }
+
     /// Flushes, and fails if anything could not be printed.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
         let flushed = self.writer.flush();
