@@ -203,6 +203,8 @@ pub struct Refusal {
     pub reason: Failure,
     /// What the device is told all the same.
     pub command: Option<Vec<u8>>,
+    /// MQTT 5 content type of the command.
+    pub content_type: Option<String>,
 }
 
 /// A plugin that is ready to be called.
@@ -226,7 +228,7 @@ impl DfuInstance {
         let said = said.map(answer).map_err(refusal);
         let bytes = match &said {
             Ok(answer) => answer_bytes(answer),
-            Err(refusal) => refusal.reason.text().len() + refusal.command.as_ref().map_or(0, Vec::len),
+            Err(refusal) => refusal_bytes(refusal),
         };
         if bytes > self.output_bytes {
             let reason = format!("{bytes} bytes returned, {} are allowed", self.output_bytes);
@@ -278,7 +280,12 @@ fn answer(raw: raw::Answer) -> Answer {
 }
 
 fn refusal(raw: raw::Refusal) -> Refusal {
-    Refusal { reason: failure(raw.reason), command: raw.command }
+    Refusal { reason: failure(raw.reason), command: raw.command, content_type: raw.content_type }
+}
+
+fn refusal_bytes(refusal: &Refusal) -> usize {
+    let command = refusal.command.as_ref().map_or(0, Vec::len);
+    refusal.reason.text().len() + command + refusal.content_type.as_ref().map_or(0, String::len)
 }
 
 fn answer_bytes(answer: &Answer) -> usize {

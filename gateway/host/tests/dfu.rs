@@ -145,7 +145,8 @@ fn what_a_device_says_and_a_refusal_with_its_command_come_back_as_they_were_mean
     let progress = Some(Progress { version: "2".to_owned(), offset: 4, patch: None });
     let expected = Status { version: "1".to_owned(), mtu: None, progress, formats: Vec::new() };
     assert_eq!((said.status, said.content_type), (expected, None));
-    let expected = Refusal { reason: Failure::Malformed("no".to_owned()), command: Some(b"w".to_vec()) };
+    let reason = Failure::Malformed("no".to_owned());
+    let expected = Refusal { reason, command: Some(b"w".to_vec()), content_type: None };
     assert_eq!(ask(TALKS, UPDATE, b""), Err(expected));
 }
 

@@ -62,6 +62,8 @@ pub struct Refusal {
     pub text: String,
     /// What the device is told all the same.
     pub command: Option<Bytes>,
+    /// MQTT 5 content type of the command.
+    pub content_type: Option<String>,
 }
 
 impl Guest {
@@ -203,6 +205,7 @@ impl From<host::Refusal> for Refusal {
             causeway_host::Failure::Rejected(_) => "rejected",
             causeway_host::Failure::Unavailable(_) => "unavailable",
         };
-        Self { kind, text: said.reason.text().to_owned(), command: said.command.map(Bytes::from) }
+        let (text, command) = (said.reason.text().to_owned(), said.command.map(Bytes::from));
+        Self { kind, text, command, content_type: said.content_type }
     }
 }

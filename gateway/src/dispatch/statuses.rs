@@ -92,7 +92,8 @@ impl Answering<'_> {
     /// Notes that the plugin cannot answer, and tells the device what it is told all the same.
     fn refuse(&mut self, status: &Status<'_>, refusal: Refusal) {
         self.conversation.refused(status, &refusal);
-        if let Some(reply) = refusal.command.and_then(|command| self.reply(status, &command, None)) {
+        let Refusal { command, content_type, .. } = refusal;
+        if let Some(reply) = command.and_then(|command| self.reply(status, &command, content_type)) {
             (self.publish)(reply);
         }
     }

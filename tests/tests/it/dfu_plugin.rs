@@ -55,7 +55,7 @@ fn error(error: native::ReadError) -> ReadError {
 }
 
 /// What came of a status, of either.
-type Said = Result<(native::Step, Vec<u8>, Option<String>), (Failure, Option<Vec<u8>>)>;
+type Said = Result<(native::Step, Vec<u8>, Option<String>), (Failure, Option<Vec<u8>>, Option<String>)>;
 
 fn native_says(plugin: &Dfu, update: &Update, status: &[u8]) -> Said {
     match update.ask(plugin, status) {
@@ -66,7 +66,7 @@ fn native_says(plugin: &Dfu, update: &Update, status: &[u8]) -> Said {
                 native::Reason::Rejected(reason) => Failure::Rejected(reason),
                 native::Reason::Unavailable(reason) => Failure::Unavailable(reason),
             };
-            Err((reason, refusal.command))
+            Err((reason, refusal.command, refusal.content_type))
         }
     }
 }
@@ -112,7 +112,7 @@ fn component_says(plugin: &dfu::DfuPlugin, update: &Update, status: &[u8]) -> Sa
             };
             Ok((step, answer.command, answer.content_type))
         }
-        Err(refusal) => Err((refusal.reason, refusal.command)),
+        Err(refusal) => Err((refusal.reason, refusal.command, refusal.content_type)),
     }
 }
 
