@@ -29,3 +29,7 @@ pub mod telemetry;
 #[cfg(test)]
 #[path = "../host/tests/support/guest.rs"]
 mod guest;
+
+#[cfg(test)]
+#[path = "../host/tests/support/dfu_guest.rs"]
+mod dfu_guest;

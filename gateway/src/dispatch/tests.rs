@@ -3,6 +3,7 @@
 mod canaries;
 mod letters;
 mod reads;
+mod statuses;
 mod swap;
 mod versions;
 
