@@ -5,6 +5,7 @@
 
 mod admin;
 mod artifacts;
+mod assignments;
 mod bindings;
 mod canary;
 mod changes;
@@ -40,6 +41,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::admin::{AdminConfig, HttpsConfig, Role, SocketMode, TokenConfig};
 pub use self::artifacts::ArtifactsConfig;
+pub use self::assignments::{AssignmentConfig, CampaignsConfig};
 pub use self::bindings::{
     BatchConfig, BindingConfig, BudgetConfig, CommitConfig, Delivery, DfuTopicsConfig, LimitsConfig, Overflow,
     PluginKind, TELEMETRY_FILTERS, TrapsConfig, TrialConfig,
@@ -114,6 +116,10 @@ section! {
         dfu: DfuConfig = DfuConfig::default() => restart;
         /// What devices are updated to.
         firmware: FirmwareConfig = FirmwareConfig::default() => restart;
+        /// Which devices always get which release.
+        assignments: Vec<AssignmentConfig> = Vec::new() => live;
+        /// Releases for fixed sets of devices, wave by wave.
+        campaigns: CampaignsConfig = CampaignsConfig::default() => restart;
         /// What may be recorded of plugins.
         recordings: RecordingsConfig = RecordingsConfig::default() => restart;
         /// How operators reach the gateway.
@@ -201,6 +207,12 @@ impl Config {
         }
         for signed in &mut self.firmware.signed_as {
             signed.resolve(base);
+        }
+        for rule in &mut self.assignments {
+            // Anything else is a release of the catalogue.
+            if let Ok(reference) = rule.release.parse::<Reference>() {
+                rule.release = reference.resolved(base).to_string();
+            }
         }
         self.trust.resolve(base);
         for binding in &mut self.bindings {

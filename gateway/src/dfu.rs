@@ -4,21 +4,26 @@
 //! [`crate::firmware`].
 
 mod blocks;
+pub mod campaigns;
 mod conversation;
 mod desire;
+mod desired;
 pub mod fleet;
 mod guest;
 mod ledger;
 mod metrics;
 mod progress;
 mod topics;
+mod vehicles;
 
 use std::sync::Arc;
 
 use causeway_core::message::Message;
 
+pub use campaigns::{CampaignError, Campaigns, CampaignsMetrics};
 pub use conversation::{Conversation, Ground, Status};
 pub use desire::Desire;
+pub use desired::{Desired, Releases};
 pub use fleet::{DeviceView, Filter, Fleet, Line, Sources};
 pub use guest::{Answer, Asked, Guest, Refusal};
 pub use ledger::Also;

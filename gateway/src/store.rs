@@ -6,6 +6,7 @@
 
 pub mod audit;
 mod caches;
+pub mod campaigns;
 pub mod choices;
 pub mod collections;
 mod connection;

@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod campaign;
+pub mod job;
 pub mod pace;
 pub mod query;
 pub mod transition;

@@ -6,15 +6,16 @@ use prometheus_client::registry::Registry;
 use super::StartError;
 use crate::artifacts::Artifacts;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{AssignmentConfig, Config};
 use crate::devices::{Device, Devices};
-use crate::dfu::{Also, Desire, DfuMetrics, Fleet, Sources};
-use crate::firmware::{Firmware, FirmwareMetrics};
+use crate::dfu::{Also, Campaigns, CampaignsMetrics, Desire, Desired, DfuMetrics, Fleet, Releases, Sources};
+use crate::firmware::{Firmware, FirmwareMetrics, Followed};
 use crate::store::Store;
 
 /// The parts that update devices.
 pub(super) struct Updates {
     pub(super) firmware: Firmware,
+    pub(super) desired: Desired,
     pub(super) fleet: Fleet,
 }
 
@@ -29,24 +30,44 @@ pub(super) fn open(
 ) -> Result<Updates, StartError> {
     let metrics = FirmwareMetrics::new(registry);
     let firmware = Firmware::start(&config.firmware, artifacts, metrics).map_err(StartError::line)?;
-    let sources = Box::new(Assigned { firmware: firmware.clone() });
+    firmware.follow(&followed(&config.assignments));
+    let metrics = CampaignsMetrics::new(registry);
+    let campaigns = Campaigns::open(store.clone(), devices.clone(), &config.campaigns, metrics);
+    let campaigns = campaigns.map_err(StartError::line)?;
+    let desired = Desired::new(config.assignments.clone(), campaigns, releases(&firmware));
+    let sources = Box::new(Assigned { firmware: firmware.clone(), desired: desired.clone() });
     let metrics = DfuMetrics::new(registry);
     let fleet = Fleet::open(&config.dfu, store.clone(), devices.clone(), clock.clone(), sources, metrics);
-    Ok(Updates { firmware, fleet: fleet.map_err(StartError::line)? })
+    Ok(Updates { firmware, desired, fleet: fleet.map_err(StartError::line)? })
+}
+
+/// The tags that the rules of a configuration follow.
+pub(super) fn followed(rules: &[AssignmentConfig]) -> Vec<Followed> {
+    let follow = rules.iter().filter(|rule| rule.follow);
+    follow.map(|rule| Followed { reference: rule.release.clone(), approval: rule.approval }).collect()
+}
+
+fn releases(firmware: &Firmware) -> Releases {
+    let (release, image) = (firmware.clone(), firmware.clone());
+    Releases {
+        release: Box::new(move |reference| release.release(reference)),
+        image: Box::new(move |digest| image.image(digest).map(drop)),
+    }
 }
 
 /// Who gets what, and whether it is there.
 struct Assigned {
     firmware: Firmware,
+    desired: Desired,
 }
 
 impl Sources for Assigned {
-    fn desire(&self, _: &Device, _: Option<&str>, _: u64) -> Option<Desire> {
-        None
+    fn desire(&self, device: &Device, running: Option<&str>, now_ms: u64) -> Option<Desire> {
+        self.desired.of(device, running, now_ms)
     }
 
-    fn turned(&self, _: &str, _: &By, _: &Turn, _: u64) -> Vec<Also> {
-        Vec::new()
+    fn turned(&self, device: &str, by: &By, turn: &Turn, now_ms: u64) -> Vec<Also> {
+        self.desired.turned(device, by, turn, now_ms)
     }
 
     fn unready(&self, release: &Release) -> Option<Hold> {

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 use crate::artifacts::{Artifacts, Settings};
 use crate::config::{self, Config};
+use crate::dfu::Desired;
 use crate::dispatch::{Binding, Canaries, Configured, Problem};
 use crate::firmware::Firmware;
 
@@ -30,6 +31,7 @@ pub(super) struct Again {
     pub(super) artifacts: Artifacts,
     pub(super) canaries: Canaries,
     pub(super) firmware: Firmware,
+    pub(super) desired: Desired,
 }
 
 /// What came of one binding.
@@ -48,6 +50,8 @@ impl Again {
             return (problems.iter().map(ToString::to_string).collect(), Vec::new());
         }
         self.firmware.look_again();
+        self.firmware.follow(&super::dfu::followed(&read.assignments));
+        self.desired.reload(read.assignments.clone());
         self.in_force.store(Arc::new(config::in_force(&self.config, &read)));
         let (problems, mut warnings) = self.plugins(&read);
         self.give_canaries(&read);

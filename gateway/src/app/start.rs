@@ -68,7 +68,8 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
     let counts = RecordingMetrics::new(&mut registry);
     let recordings = Recordings::new(&config.data_dir, config.recordings.clone(), clock.clone(), counts);
     let State { store, journal, devices, artifacts } = state;
-    let dfu::Updates { firmware, fleet } = dfu::open(&config, &artifacts, &store, &devices, &clock, &mut registry)?;
+    let updates = dfu::open(&config, &artifacts, &store, &devices, &clock, &mut registry)?;
+    let dfu::Updates { firmware, desired, fleet } = updates;
     let parts = dispatch::Parts {
         gateway: id.clone(),
         journal: journal.clone(),
@@ -115,7 +116,8 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
     let canaries = dispatch.canaries().clone();
     let in_force = Arc::new(ArcSwap::from_pointee(config.effective()));
     let (own, shown) = (Arc::new(config.clone()), Arc::clone(&in_force));
-    let again = Again { file, config: own, in_force, bindings, artifacts, canaries, firmware };
+    let again =
+        Again { file, config: own, in_force, bindings, artifacts, canaries, firmware, desired: desired.clone() };
     let configuration = Arc::new(move || again.run());
     let reloads = Reloads::new(clock.clone(), named(&config, &tls), policies.clone(), configuration);
     let bound = bind(&config, tls.clone(), &mut registry)?;
@@ -124,6 +126,7 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
 
     work(&broker, &store, cursors, &tasks);
     tasks.background.spawn(fleet.clone().run(tasks.parts.clone()));
+    tasks.background.spawn(until(tasks.parts.clone(), desired.campaigns().clone().run(clock.clone())));
     dispatch.start(publish(&broker)).map_err(StartError::line)?;
     tasks.background.spawn(until(tasks.parts.clone(), devices.clone().run()));
     let (bounds, now) = (retention::Bounds::new(&config.storage, &config.journal), clock.clone());

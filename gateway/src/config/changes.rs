@@ -9,8 +9,14 @@ use super::Config;
 use super::setting::Setting;
 
 /// What a reload takes over: these keys and all below them.
-const TAKEN_OVER: &[&str] =
-    &["bindings[].plugin", "bindings[].signed_as", "bindings[].allow_downgrade", "bindings[].canary", "trust"];
+const TAKEN_OVER: &[&str] = &[
+    "bindings[].plugin",
+    "bindings[].signed_as",
+    "bindings[].allow_downgrade",
+    "bindings[].canary",
+    "trust",
+    "assignments",
+];
 
 /// The keys that differ and that only the next start takes over, as an operator would write them.
 #[must_use]

@@ -23,6 +23,7 @@ pub(super) fn check(config: &Config, notes: &mut Notes) {
     super::registries::check(&config.registries, notes);
     super::trust::check(&config.trust, notes);
     super::firmware::check(&config.firmware, notes);
+    super::assignments::check(&config.assignments, notes);
     addresses(config, notes);
     admin(&config.admin, notes);
     bounds(config, notes);

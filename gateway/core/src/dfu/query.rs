@@ -114,6 +114,13 @@ impl Query {
     }
 }
 
+impl Default for Query {
+    /// Every device.
+    fn default() -> Self {
+        Self { text: "*".to_owned(), terms: vec![Term::All] }
+    }
+}
+
 impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

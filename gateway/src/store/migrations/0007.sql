@@ -74,3 +74,36 @@ create table dfu_history (
     reason text
 ) strict;
 create index dfu_history_device on dfu_history (device, id);
+
+-- Campaigns: one release for a fixed set of devices, wave by wave. What is JSON begins with the digit of its form.
+create table campaigns (
+    -- The order in which they were made.
+    number integer primary key,
+    id text not null unique,
+    -- `draft`, `scheduled`, `running`, `paused`, `finished` or `aborted`; the same as in `progress`.
+    state text not null,
+    release text not null,
+    reference text not null,
+    -- `query`, `list` or `job`.
+    asked_kind text not null,
+    asked text not null,
+    operator text not null,
+    created_ms integer not null,
+    plan text not null,
+    progress text not null
+) strict;
+
+create table campaign_devices (
+    campaign text not null references campaigns (id) on delete cascade,
+    device text not null,
+    -- Its place in the order of the campaign.
+    place integer not null,
+    wave integer not null,
+    standing text not null,
+    failures integer not null,
+    attempt integer not null,
+    reason text,
+    at_ms integer not null,
+    primary key (campaign, device)
+) strict, without rowid;
+create index campaign_devices_places on campaign_devices (campaign, place);
