@@ -1,6 +1,8 @@
 //! Plugin calls without a gateway around them: what a call costs beside the same logic as native code, what a trap costs,
 //! what an instance weighs, and what a neighbour notices.
 
+mod statuses;
+
 use super::guest;
 use crate::histogram::Histogram;
 use crate::peer::memory;
@@ -121,6 +123,7 @@ pub(crate) fn plugins() {
     let idle = load(&engine, &guest::component(TAKES_ALL));
     let telemetry = load(&engine, causeway_plugins::TELEMETRY);
     calls(&idle, &telemetry);
+    statuses::statuses(&engine);
     traps(&engine, &telemetry);
     instances(&telemetry);
     neighbours(&engine, &telemetry);
