@@ -13,6 +13,7 @@ mod it {
     mod compiler;
     mod crash_points;
     mod deadletters;
+    mod dfu_fleet;
     mod dfu_plugin;
     mod durability;
     mod examples;

@@ -51,6 +51,8 @@ struct Waiting {
     replies: Vec<Reply>,
     /// Who is told when everything that waits now is on the disk.
     waiters: Vec<oneshot::Sender<()>>,
+    /// Nobody writes any more.
+    closed: bool,
 }
 
 pub(super) struct Ledger {
@@ -90,11 +92,22 @@ impl Ledger {
     }
 
     /// Resolves when everything that was taken so far is on the disk; an error if nobody writes any more.
-    pub(super) async fn written(&self) -> Result<(), oneshot::error::RecvError> {
+    pub(super) fn written(&self) -> oneshot::Receiver<()> {
         let (done, written) = oneshot::channel();
-        self.lock().waiters.push(done);
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.waiters.push(done);
+        }
+        drop(waiting);
         self.wake.notify_one();
-        written.await
+        written
+    }
+
+    /// Whoever waits is told that nobody writes any more.
+    pub(super) fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        waiting.waiters.clear();
     }
 
     /// Resolves when something waits.
@@ -111,6 +124,8 @@ impl Ledger {
                 return Some(written);
             }
             let group: Arc<Group> = Arc::new(records);
+            let swap = replies.iter().any(|reply| reply.command);
+            point(swap, "swap-unwritten");
             if !self.commit(&group, &mut lost).await {
                 self.give_back(group, &replies, waiters);
                 return None;
@@ -118,13 +133,13 @@ impl Ledger {
             written.extend(group.iter().map(|(device, record)| (device.clone(), record.number)));
             // Nobody is told anything that would follow from what cannot be written.
             replies.retain(|reply| !lost.contains(&reply.device));
-            crate::crash::point("dfu-written", "");
+            point(swap, "swap-written");
             self.send(replies);
             for waiter in waiters {
                 // Whoever does not want to know any more is not told.
                 let _ = waiter.send(());
             }
-            crate::crash::point("dfu-sent", "");
+            point(swap, "swap-sent");
         }
     }
 
@@ -232,6 +247,13 @@ impl Waiting {
         older.ended.drain(..older.ended.len().saturating_sub(WAITING));
         older.also.drain(..older.also.len().saturating_sub(WAITING));
         (newer.ended, newer.also) = (older.ended, older.also);
+    }
+}
+
+/// Where a test ends the process, on the way of an order to start a release.
+fn point(swap: bool, name: &str) {
+    if swap {
+        crate::crash::point(name, "");
     }
 }
 

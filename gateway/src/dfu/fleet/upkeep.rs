@@ -49,6 +49,7 @@ impl Fleet {
         }
         parts.write().await;
         parts.flush().await;
+        parts.ledger.close();
     }
 }
 
