@@ -154,7 +154,7 @@ impl Fleet {
             parts.note(id, entry, outcome, line, now_ms)
         });
         // Without a place in the table there are no orders to update.
-        let Some((turned, progress)) = changed else { return };
+        let Some((turned, progress)) = changed else { return parts.metrics.unsent("full") };
         if *step == Step::Swap {
             parts.record(turned, Some(reply), progress, line, now_ms);
         } else {

@@ -67,7 +67,7 @@ pub(super) fn message(topic: &ByteString, device: &str, standing: &Standing, siz
         "offset": target.map_or(0, |target| target.tally.offset),
         "size": size,
         "percent": percent(standing, size),
-        "attempt": target.map_or(0, |target| standing.attempt(&target.version)),
+        "attempt": standing.latest_attempt(),
         "reason": standing.reason,
         "at": rfc3339(now_ms),
     });
@@ -80,7 +80,8 @@ pub(super) fn message(topic: &ByteString, device: &str, standing: &Standing, siz
     }
 }
 
-fn rfc3339(ms: u64) -> Option<String> {
+/// A time as people read it.
+pub(super) fn rfc3339(ms: u64) -> Option<String> {
     let seconds = i64::try_from(ms / 1_000).ok()?;
     OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
 }

@@ -198,6 +198,16 @@ impl Standing {
         if running { made } else { made.saturating_add(1) }
     }
 
+    /// Which attempt the state is about, from 1; 0 if there was none.
+    #[must_use]
+    pub fn latest_attempt(&self) -> u32 {
+        let Some(target) = &self.target else { return 0 };
+        match self.state {
+            State::Assigned | State::Transferring => self.attempt(&target.version),
+            _ => self.attempts.of(&target.version).made,
+        }
+    }
+
     /// Whether what the device has stored of a version is not to be built on.
     #[must_use]
     pub fn restart(&self, version: &str) -> bool {
@@ -370,11 +380,7 @@ impl Standing {
 
     fn end(&self, end: End, outcome: &mut Outcome, now_ms: u64) {
         let Some(target) = &self.target else { return };
-        let attempt = match self.state {
-            State::Transferring => self.attempt(&target.version),
-            _ => self.attempts.of(&target.version).made,
-        };
-        outcome.ended.push(Ended { target: (**target).clone(), attempt, end, at_ms: now_ms });
+        outcome.ended.push(Ended { target: (**target).clone(), attempt: self.latest_attempt(), end, at_ms: now_ms });
     }
 
     /// The device's own word on how far it is.

@@ -5,6 +5,7 @@ use causeway_core::dfu::{Assignment, Hold, Orders};
 
 use super::Parts;
 use crate::devices::Device;
+use crate::dfu::progress::rfc3339;
 
 /// Orders, and what an operator wants to know beside them.
 pub(super) struct Decision {
@@ -19,8 +20,19 @@ impl Decision {
     }
 
     fn hold(hold: Hold) -> Self {
-        Self { why: Some(hold.to_string()), orders: Orders::Hold(hold) }
+        Self { why: Some(why(&hold)), orders: Orders::Hold(hold) }
     }
+}
+
+/// Why a device waits, and until when.
+fn why(hold: &Hold) -> String {
+    let until = match hold {
+        Hold::BackOff { until_ms } => Some(*until_ms),
+        Hold::Window { opens_ms } => *opens_ms,
+        Hold::Image(_) | Hold::Paused | Hold::Full => None,
+    };
+    let until = until.and_then(rfc3339).map(|until| format!(" until {until}"));
+    format!("{hold}{}", until.unwrap_or_default())
 }
 
 impl Parts {
@@ -34,7 +46,6 @@ impl Parts {
             return Decision::stay(Some(refused));
         }
         if known.is_none() && !self.table.has_room() {
-            self.metrics.full.inc();
             return Decision::hold(Hold::Full);
         }
         let release = match desire.release {

@@ -73,7 +73,7 @@ pub struct TargetView {
     pub by: By,
     /// What the device ran before.
     pub from: String,
-    /// Which attempt it is, from 1.
+    /// Which attempt it is or was, from 1.
     pub attempt: u32,
     /// What the device has.
     pub offset: u64,
@@ -209,7 +209,7 @@ fn target(entry: &Entry, now_ms: u64) -> Option<TargetView> {
         version: target.version.clone(),
         by: target.by.clone(),
         from: target.from.clone(),
-        attempt: standing.attempt(&target.version),
+        attempt: standing.latest_attempt(),
         offset: tally.offset,
         size,
         percent: progress::percent(standing, size),
