@@ -22,6 +22,7 @@ pub mod mqtt;
 pub mod plugins;
 pub mod policy;
 pub mod recording;
+pub(crate) mod replace;
 pub mod router;
 pub mod store;
 pub mod telemetry;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::digest::{Digest, Hasher};
 use super::{AtMost, Because, FetchError};
+use crate::replace;
 
 /// The buffer of a copy.
 pub(super) const CHUNK: usize = 64 << 10;
@@ -135,18 +136,6 @@ pub(super) fn adopt(file: &File, folder: &Path) -> io::Result<()> {
 
 /// Replaces a file in one step, and only after its bytes are on the disk.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let write = || {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(flags());
-        let mut file = options.open(&draft)?;
-        adopt(&file, folder)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&draft)))
+    replace::replace(path, bytes, replace::OWNER, |file| adopt(file, folder))
 }

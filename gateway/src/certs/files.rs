@@ -1,13 +1,13 @@
 //! Files that are either the old or the new ones, never halves.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::CertsError;
+use crate::replace;
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,25 +20,8 @@ pub(super) enum Readers {
 
 /// Writes a file whole, synced, under its name; whoever reads it sees the old content or the new.
 pub(super) fn write(file: &Path, content: &[u8], readers: Readers) -> Result<(), CertsError> {
-    write_new(file, content, readers).map_err(CertsError::io(file))
-}
-
-fn write_new(file: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = file.with_file_name(name);
-    // Only the holder of the lock writes here, so a leftover is of a process that died.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mode = if readers == Readers::Owner { 0o600 } else { 0o666 };
-    let mut open = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-    open.write_all(content)?;
-    open.sync_all()?;
-    fs::rename(&temporary, file)?;
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    File::open(directory)?.sync_all()
+    let mode = if readers == Readers::Owner { replace::OWNER } else { replace::ALL };
+    replace::replace(file, content, mode, |_| Ok(())).map_err(CertsError::io(file))
 }
 
 /// Keeps other processes out of the directory while the file is open.

@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::{OpenError, migrations};
+use crate::replace;
 
 /// A claimed data directory. The claim ends when this value is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -51,7 +52,8 @@ impl Directory {
         if self.version()? == Some(migrations::CURRENT) {
             return Ok(());
         }
-        replace(&self.path, "VERSION", &format!("{}\n", migrations::CURRENT))
+        let version = format!("{}\n", migrations::CURRENT);
+        replace::replace(&self.path.join("VERSION"), version.as_bytes(), replace::ALL, |_| Ok(()))
             .map_err(|source| OpenError::Directory { path: self.path.clone(), source })
     }
 
@@ -88,16 +90,6 @@ fn lock(directory: &Path) -> Result<(File, bool), OpenError> {
     file.rewind().map_err(io)?;
     writeln!(file, "process {}", std::process::id()).map_err(io)?;
     Ok((file, interrupted))
-}
-
-/// Replaces a small file so that a crash leaves the old or the new content, never a part.
-fn replace(directory: &Path, name: &str, content: &str) -> io::Result<()> {
-    let draft = directory.join(format!("{name}.new"));
-    let mut file = File::create(&draft)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&draft, directory.join(name))?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
