@@ -5,7 +5,6 @@
 //! firmware takes the same road.
 
 pub mod cache;
-pub mod digest;
 pub mod files;
 pub mod layout;
 pub mod lockfile;
@@ -36,9 +35,10 @@ use self::registry::Registries;
 use self::trust::{Distrust, Trust};
 use crate::config::{ArtifactsConfig, Config, Problem, RegistryConfig, TrustConfig};
 
+pub use causeway_core::digest::{self, Digest};
+
 pub use self::cache::{Blob, Holder};
 pub use self::carry::Carried;
-pub use self::digest::Digest;
 pub use self::error::{Because, FetchError};
 pub use self::layout::Draft;
 pub use self::manifest::{Descriptor, Manifest};
@@ -278,9 +278,19 @@ impl Artifacts {
     /// # Errors
     /// No room, or the disk.
     pub fn keep(&self, bytes: &[u8]) -> Result<Digest, CacheError> {
-        let digest = self.cache.keep(bytes)?;
-        self.cache.hold(self.holder, digest);
+        let digest = Digest::of(bytes);
+        self.keep_as(&digest, bytes)?;
         Ok(digest)
+    }
+
+    /// The same for bytes that were found to have this digest. Blocks.
+    ///
+    /// # Errors
+    /// No room, or the disk.
+    pub fn keep_as(&self, digest: &Digest, bytes: &[u8]) -> Result<(), CacheError> {
+        self.cache.keep_as(digest, bytes)?;
+        self.cache.hold(self.holder, *digest);
+        Ok(())
     }
 
     /// A file for what was made of an artifact here and is to be kept as well, once there is room for `size` bytes. Blocks.

@@ -8,12 +8,11 @@ pub mod component_artifact;
 mod guest;
 mod origin;
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use causeway_host::{
-    CacheError, ChildCompiler, CompileCache, Compiler, Component, Engine, EngineConfig, EngineError, LoadLimit,
+    Binary, CacheError, ChildCompiler, CompileCache, Compiler, Component, Engine, EngineConfig, EngineError, LoadLimit,
 };
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -231,8 +230,8 @@ impl Plugins {
     /// # Errors
     /// [`LoadError`].
     pub fn load(&self, wanted: &Wanted) -> Result<(Component, Origin), LoadError> {
-        let Found { bytes, origin } = self.find(wanted)?;
-        Ok((self.compile(&bytes)?, origin))
+        let Found { binary, origin } = self.find(wanted)?;
+        Ok((self.compile(&binary)?, origin))
     }
 
     /// The component that a reference leads to, and where it came from. Blocks.
@@ -247,16 +246,16 @@ impl Plugins {
             Reference::Builtin(name) => {
                 let bytes = causeway_plugins::builtin(name);
                 let bytes = bytes.ok_or_else(|| LoadError::Builtin { name: name.clone() })?;
-                self.not_revoked(&Digest::of(bytes))?;
-                Ok(Found { bytes: Cow::Borrowed(bytes), origin: Origin::new(Source::Builtin, &written) })
+                let binary = Binary::of(bytes);
+                self.not_revoked(&binary.digest())?;
+                Ok(Found { binary, origin: Origin::new(Source::Builtin, &written) })
             }
             Reference::File(path) => {
                 self.check_size(path)?;
                 let file = artifacts::Wanted { reference: reference.clone(), signed_as, kind };
-                let (bytes, signer) = self.read(path, &file)?;
-                self.not_revoked(&Digest::of(&bytes))?;
+                let (binary, signer) = self.read(path, &file)?;
                 let origin = Origin { signer, ..Origin::new(Source::File, &written) };
-                Ok(Found { bytes: Cow::Owned(bytes), origin })
+                Ok(Found { binary, origin })
             }
             Reference::Registry(_) | Reference::Layout { .. } => {
                 let road = self.road(&written)?;
@@ -284,9 +283,10 @@ impl Plugins {
             return self.component(road, &trusted, &image);
         }
         if let Some(Reference::Builtin(name)) = came.reference.parse().ok().as_ref()
-            && let Some(bytes) = causeway_plugins::builtin(name).filter(|bytes| Digest::of(bytes) == parsed)
+            && let Some(binary) = causeway_plugins::builtin(name).map(Binary::of)
+            && binary.digest() == parsed
         {
-            return Ok(Found { bytes: Cow::Borrowed(bytes), origin });
+            return Ok(Found { binary, origin });
         }
         let road = self.artifacts.as_ref().ok_or_else(gone)?;
         if let Ok(reference @ Reference::File(_)) = came.reference.parse() {
@@ -299,7 +299,7 @@ impl Plugins {
             tracing::warn!(digest, %error, "a component that was kept is not readable");
         };
         let bytes = kept.inspect_err(warn).ok().flatten().ok_or_else(gone)?;
-        Ok(Found { bytes: Cow::Owned(bytes), origin })
+        Ok(Found { binary: Binary::verified(bytes, parsed), origin })
     }
 
     /// The component of an image that may be believed.
@@ -320,18 +320,18 @@ impl Plugins {
             signer: trusted.signed_by.clone(),
             version: trusted.manifest.version().and_then(|version| version.parse().ok()),
         };
-        Ok(Found { bytes: Cow::Owned(bytes), origin })
+        Ok(Found { binary: Binary::verified(bytes, layer.digest), origin })
     }
 
     /// The bytes of a file and who signed them; without a road, as it lies there.
-    fn read(&self, path: &Path, file: &artifacts::Wanted) -> Result<(Vec<u8>, Option<String>), LoadError> {
+    fn read(&self, path: &Path, file: &artifacts::Wanted) -> Result<(Binary<'static>, Option<String>), LoadError> {
         let unreadable = |source| LoadError::File(FetchError::Disk { path: path.to_owned(), source });
         match &self.artifacts {
             Some(road) => {
                 let file = road.file(path, file, self.max_component()).map_err(LoadError::File)?;
-                Ok((file.bytes, file.signed_by))
+                Ok((Binary::verified(file.bytes, file.digest), file.signed_by))
             }
-            None => Ok((std::fs::read(path).map_err(unreadable)?, None)),
+            None => Ok((Binary::of(std::fs::read(path).map_err(unreadable)?), None)),
         }
     }
 
@@ -366,9 +366,10 @@ impl Plugins {
     }
 
     /// Keeps a component that a binding may have to go back to. Blocks.
-    pub fn keep(&self, digest: &str, bytes: &[u8]) {
-        if let Some(Err(error)) = self.artifacts.as_ref().map(|road| road.keep(bytes)) {
-            tracing::warn!(digest, %error, "a component is not kept: its binding cannot go back to it");
+    pub fn keep(&self, binary: &Binary<'_>) {
+        let kept = self.artifacts.as_ref().map(|road| road.keep_as(&binary.digest(), binary.bytes()));
+        if let Some(Err(error)) = kept {
+            tracing::warn!(digest = %binary.digest(), %error, "a component is not kept: its binding cannot go back to it");
         }
     }
 
@@ -379,13 +380,13 @@ impl Plugins {
         }
     }
 
-    /// Compiles the bytes of a component, or takes the result from the cache.
+    /// Compiles a component, or takes the result from the cache.
     ///
     /// # Errors
     /// They are no component that can be used.
-    pub fn compile(&self, bytes: &[u8]) -> Result<Component, causeway_host::LoadError> {
+    pub fn compile(&self, binary: &Binary<'_>) -> Result<Component, causeway_host::LoadError> {
         let warn = |error: &CacheError| tracing::warn!(%error, "the compile cache did not help");
-        Component::load(&self.engine, bytes, self.cache.as_ref(), warn).inspect_err(|error| self.count(error))
+        Component::load(&self.engine, binary, self.cache.as_ref(), warn).inspect_err(|error| self.count(error))
     }
 
     fn count(&self, error: &causeway_host::LoadError) {

@@ -1,6 +1,6 @@
 //! SHA-256 digests as registries write them: `sha256:` and 64 hexadecimal digits.
 //!
-//! The digest of a component's layer is the component's digest: both print the same text.
+//! The digest of a component's layer is the component's digest, and an image of firmware is known by one too.
 
 use std::fmt::{self, Debug, Display, Formatter};
 use std::str::FromStr;
@@ -137,7 +137,6 @@ mod tests {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").to_string(), empty);
         assert_eq!(empty.parse(), Ok(Digest::of(b"")));
-        assert_eq!(causeway_host::Digest::of(b"x").to_string(), Digest::of(b"x").to_string());
         let tag = Digest::of(b"").signature_tag();
         assert!(tag.starts_with("sha256-e3b0c4") && tag.ends_with("b855.sig"), "{tag}");
     }

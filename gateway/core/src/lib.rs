@@ -4,6 +4,7 @@
 
 pub mod coverage;
 pub mod dfu;
+pub mod digest;
 pub mod frame;
 pub mod inflight;
 pub mod message;

@@ -10,12 +10,12 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use causeway_core::digest::Digest;
 use ring::digest::{Context, SHA256};
 use thiserror::Error;
 use wasmtime::component::Component;
 
 use crate::compile::CompileError;
-use crate::component::Digest;
 use crate::engine::Engine;
 
 /// The cache did not help this time. The component was compiled, so only time is lost.
@@ -84,7 +84,7 @@ impl CompileCache {
     /// The name of an entry says everything that its content depends on.
     fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
         let mut key = Sha256(Context::new(&SHA256));
-        key.write(digest.as_bytes());
+        key.write(&digest.bytes());
         engine.inner.precompile_compatibility_hash().hash(&mut key);
         key.write(env!("CARGO_PKG_VERSION").as_bytes());
         let name: String = key.0.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,43 +1,14 @@
 //! A component: bytes that are checked, compiled (or taken from the cache) and known by their digest.
 
-use std::fmt::{self, Display, Formatter};
+use std::borrow::Cow;
+use std::fmt;
 
+use causeway_core::digest::Digest;
 use thiserror::Error;
 
 use crate::cache::CompileCache;
 use crate::compile::{CompileError, LoadLimit};
 use crate::engine::Engine;
-
-/// The SHA-256 of a component's bytes: the plugin's identity everywhere.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// The digest of `bytes`.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        let mut digest = [0; 32];
-        digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
-        Self(digest)
-    }
-
-    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl Display for Digest {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        Display::fmt(self, f)
-    }
-}
 
 /// A component cannot be used as a plugin. The binding does not start; nothing else is touched.
 #[derive(Debug, Error)]
@@ -83,6 +54,45 @@ impl LoadError {
     }
 }
 
+/// The bytes of a component with their SHA-256, the plugin's identity everywhere: they are hashed where they are verified,
+/// and nowhere else.
+#[derive(Clone)]
+pub struct Binary<'b> {
+    bytes: Cow<'b, [u8]>,
+    digest: Digest,
+}
+
+impl<'b> Binary<'b> {
+    /// Bytes that nobody has hashed yet.
+    pub fn of(bytes: impl Into<Cow<'b, [u8]>>) -> Self {
+        let bytes = bytes.into();
+        Self { digest: Digest::of(&bytes), bytes }
+    }
+
+    /// Bytes that were found to have this digest.
+    pub fn verified(bytes: impl Into<Cow<'b, [u8]>>, digest: Digest) -> Self {
+        Self { bytes: bytes.into(), digest }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What they are known by.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl fmt::Debug for Binary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Binary({}, {} bytes)", self.digest, self.bytes.len())
+    }
+}
+
 /// A compiled component, of no kind yet.
 #[derive(Clone)]
 pub struct Component {
@@ -92,7 +102,7 @@ pub struct Component {
 }
 
 impl Component {
-    /// Compiles `bytes`, or takes the result of an earlier compilation from the cache.
+    /// Compiles a component, or takes the result of an earlier compilation from the cache.
     ///
     /// Compiling takes about 0.1 s for each 100 KB of component. A cache that cannot be read or written costs time, not
     /// the plugin: `warn` learns of it.
@@ -101,15 +111,15 @@ impl Component {
     /// [`LoadError::TooLarge`] and [`LoadError::Compile`].
     pub fn load(
         engine: &Engine,
-        bytes: &[u8],
+        binary: &Binary<'_>,
         cache: Option<&CompileCache>,
         warn: impl Fn(&crate::CacheError),
     ) -> Result<Self, LoadError> {
+        let (bytes, digest) = (binary.bytes(), binary.digest());
         let most = engine.config().max_component_bytes;
         if bytes.len() > most {
             return Err(LoadError::TooLarge { bytes: bytes.len(), most });
         }
-        let digest = Digest::of(bytes);
         let inner = match cache {
             Some(cache) => cache.load(engine, &digest, bytes, warn),
             None => CompileCache::pass_by(engine, bytes),
@@ -140,7 +150,7 @@ impl Component {
 }
 
 impl fmt::Debug for Component {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Component").field("digest", &self.digest).field("imports", &self.imports).finish()
     }
 }

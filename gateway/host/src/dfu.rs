@@ -3,12 +3,13 @@
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 
+use causeway_core::digest::Digest;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::dfu::exports::causeway::plugin::config::Setup as RawSetup;
 use crate::bindings::dfu::exports::causeway::plugin::dfu_handler as raw;
 use crate::bindings::dfu::{Dfu, DfuPre};
-use crate::component::{Component, Digest, LoadError};
+use crate::component::{Component, LoadError};
 use crate::effect::Failure;
 use crate::engine::Engine;
 use crate::imports::DfuImports;

@@ -23,9 +23,10 @@ mod outline;
 mod telemetry;
 
 pub use cache::{CacheError, CompileCache};
+pub use causeway_core::digest::Digest;
 pub use compile::{ChildCompiler, CompileError, Compiler, LoadLimit};
 pub use compile_child::CompileOrder;
-pub use component::{Component, Digest, LoadError};
+pub use component::{Binary, Component, LoadError};
 pub use effect::{Effect, Failure, Outcome, Publication, Qos, Row, StateChange};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use imports::firmware::{Firmware, MAX_BLOCK_BYTES, Patch};

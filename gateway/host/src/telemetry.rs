@@ -3,13 +3,14 @@
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 
+use causeway_core::digest::Digest;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::telemetry::causeway::plugin::types as raw_in;
 use crate::bindings::telemetry::exports::causeway::plugin::config::Setup as RawSetup;
 use crate::bindings::telemetry::exports::causeway::plugin::telemetry_router as raw;
 use crate::bindings::telemetry::{Telemetry, TelemetryPre};
-use crate::component::{Component, Digest, LoadError};
+use crate::component::{Component, LoadError};
 use crate::effect::{Effect, Failure, Outcome, Publication, Qos, Row, StateChange};
 use crate::engine::Engine;
 use crate::imports::{Imports, Reads};

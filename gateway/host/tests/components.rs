@@ -8,7 +8,7 @@ mod guest;
 #[path = "support/host.rs"]
 mod host;
 
-use causeway_host::{Component, Engine, EngineConfig, LoadError, LoadLimit};
+use causeway_host::{Binary, Component, Engine, EngineConfig, LoadError, LoadLimit};
 
 use host::{imports, load, start};
 
@@ -97,7 +97,7 @@ fn an_import_of_another_version_or_shape_is_refused() {
 fn a_giant_component_is_not_even_looked_at() {
     let most = 1 << 20;
     let engine = Engine::start(EngineConfig { max_component_bytes: most, ..EngineConfig::default() }).unwrap();
-    let error = Component::load(&engine, &vec![0; most + 1], None, |_| {}).unwrap_err();
+    let error = Component::load(&engine, &Binary::of(vec![0; most + 1]), None, |_| {}).unwrap_err();
     assert_eq!(error.limit(), Some(LoadLimit::Size), "{error}");
     assert!(error.to_string().contains("1048576"), "{error}");
 }

@@ -17,7 +17,8 @@ use causeway_host::dfu::{
     Answer, Assignment, Device, DfuInstance, DfuPlugin, Orders, Progress, Refusal, Request, Status, Step,
 };
 use causeway_host::{
-    Component, DfuImports, Failure, Firmware, Limit, Limits, LoadError, Outline, Patch, ReadError, StartError, Trap,
+    Binary, Component, DfuImports, Failure, Firmware, Limit, Limits, LoadError, Outline, Patch, ReadError, StartError,
+    Trap,
 };
 
 use dfu_guest::TALKS;
@@ -51,7 +52,7 @@ impl Firmware for Image {
 
 fn load(component: &[u8]) -> Result<DfuPlugin, LoadError> {
     let engine = engine();
-    DfuPlugin::new(&engine, &Component::load(&engine, component, None, |error| panic!("{error}"))?)
+    DfuPlugin::new(&engine, &Component::load(&engine, &Binary::of(component), None, |error| panic!("{error}"))?)
 }
 
 fn start(component: &[u8], limits: &Limits, image: &Image) -> Result<DfuInstance, StartError> {

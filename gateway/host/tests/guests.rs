@@ -10,7 +10,7 @@ mod host;
 
 use std::sync::Mutex;
 
-use causeway_host::{CompileCache, Component, Effect, Failure, StartError, StateChange};
+use causeway_host::{Binary, CompileCache, Component, Effect, Failure, StartError, StateChange};
 
 use host::{Lines, engine, imports, limits, load, route, setup};
 
@@ -73,7 +73,8 @@ fn a_guest_sets_state() {
 #[test]
 fn a_guest_that_asks_nothing_imports_nothing() {
     let engine = engine();
-    let load = |body: &str| Component::load(&engine, &guest::component(body), None, |e| panic!("{e}")).unwrap();
+    let load =
+        |body: &str| Component::load(&engine, &Binary::of(guest::component(body)), None, |e| panic!("{e}")).unwrap();
     assert!(!load(TAKES_ALL).imports().iter().any(|name| name.contains("state") || name.contains("records")));
     let asking = load(&show("(call $state (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 3072))", 3076, 3080));
     assert!(asking.imports().contains(&"causeway:plugin/state@0.1.0-draft".to_owned()), "{:?}", asking.imports());
@@ -103,8 +104,10 @@ fn a_cached_compilation_is_used_and_a_damaged_one_is_not() {
     let cache = CompileCache::open(&folder.path().join("compiled")).unwrap();
     let (engine, bytes) = (engine(), guest::component(TAKES_ALL));
     let warned = Mutex::new(Vec::new());
-    let load =
-        || Component::load(&engine, &bytes, Some(&cache), |w| warned.lock().unwrap().push(w.to_string())).unwrap();
+    let load = || {
+        Component::load(&engine, &Binary::of(&bytes), Some(&cache), |w| warned.lock().unwrap().push(w.to_string()))
+            .unwrap()
+    };
     let first = load();
     let entry = std::fs::read_dir(folder.path().join("compiled")).unwrap().map(|e| e.unwrap().path());
     let entry = entry.into_iter().find(|path| path.extension().is_some_and(|x| x == "cwasm")).unwrap();

@@ -193,12 +193,21 @@ impl Cache {
     /// No room, or the disk.
     pub fn keep(&self, bytes: &[u8]) -> Result<Digest, CacheError> {
         let digest = Digest::of(bytes);
-        if self.get(&digest, bytes.len() as u64)?.is_none() {
+        self.keep_as(&digest, bytes)?;
+        Ok(digest)
+    }
+
+    /// The same for bytes that were found to have this digest.
+    ///
+    /// # Errors
+    /// No room, or the disk.
+    pub fn keep_as(&self, digest: &Digest, bytes: &[u8]) -> Result<(), CacheError> {
+        if self.get(digest, bytes.len() as u64)?.is_none() {
             let mut draft = self.draft(bytes.len() as u64)?;
             draft.write(bytes)?;
-            self.finish(draft, &digest)?;
+            self.finish(draft, digest)?;
         }
-        Ok(digest)
+        Ok(())
     }
 
     /// A file for a blob of this size, once there is room for it.

@@ -108,11 +108,11 @@ impl Artifacts {
         } else {
             None
         };
-        let trust = self.trust.load();
+        let (trust, digest) = (self.trust.load(), Digest::of(&bytes));
         let signed_by = trust
-            .judge_file(&reference.to_string(), wanted.kind, &bytes, signature.as_deref())
+            .judge_file(&reference.to_string(), wanted.kind, &digest, &bytes, signature.as_deref())
             .map_err(|distrust| refused(reference, &distrust))?;
-        Ok(TrustedFile { digest: Digest::of(&bytes), bytes, signed_by })
+        Ok(TrustedFile { digest, bytes, signed_by })
     }
 
     /// The manifest of what a reference is resolved to; its tag is locked to that only once it is trusted.

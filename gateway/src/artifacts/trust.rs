@@ -175,10 +175,11 @@ impl Trust {
         &self,
         reference: &str,
         kind: &str,
+        digest: &Digest,
         bytes: &[u8],
         signature: Option<&[u8]>,
     ) -> Result<Option<String>, Distrust> {
-        self.not_revoked(&Digest::of(bytes))?;
+        self.not_revoked(digest)?;
         let by = signature.and_then(|signature| self.keys.iter().find(|pinned| pinned.key.verifies(bytes, signature)));
         let nearest = match by.map(|pinned| pinned.may_sign_file(kind).map(|()| pinned.id.clone())) {
             Some(Ok(id)) => return Ok(Some(id)),

@@ -461,7 +461,7 @@ impl Versions {
         untried.sort_by_key(|version| std::cmp::Reverse(version.activated_ms));
         others(Verdict::Good).chain(untried).find_map(|version| {
             let built = self.plugins.again(&version.digest, &version.came, self.kind).map_err(Problem::Plugin);
-            let built = built.and_then(|Found { bytes, origin }| Ok((self.build(&bytes, &origin)?, origin)));
+            let built = built.and_then(|Found { binary, origin }| Ok((self.build(&binary, &origin)?, origin)));
             let warn = |error: &Problem| {
                 tracing::warn!(binding = self.binding, digest = version.digest, %error, "a version that ran is not to be had");
             };

@@ -1,7 +1,6 @@
 //! What is wanted, and where what was found came from: what grants, downgrades and the way back are decided by.
 
-use std::borrow::Cow;
-
+use causeway_host::Binary;
 use semver::Version;
 
 use crate::store::versions::Came;
@@ -36,8 +35,8 @@ impl Wanted {
 /// A component as it was found.
 #[derive(Debug)]
 pub struct Found {
-    /// Its bytes.
-    pub bytes: Cow<'static, [u8]>,
+    /// Its bytes, with the digest that they were verified to have.
+    pub binary: Binary<'static>,
     /// Where it came from.
     pub origin: Origin,
 }

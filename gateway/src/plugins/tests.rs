@@ -15,10 +15,10 @@ fn a_file_that_ran_runs_again_only_while_files_need_no_signature() {
     let plugins = Plugins::without_cache(EngineConfig::default(), Some(artifacts.clone())).unwrap();
 
     let digest = Digest::of(b"component").to_string();
-    plugins.keep(&digest, b"component");
+    plugins.keep(&Binary::of(b"component".as_slice()));
     let came = Origin::new(Source::File, "file:///opt/alarm.wasm").came();
     let again = || plugins.again(&digest, &came, "telemetry");
-    assert_eq!(again().unwrap().bytes.as_ref(), b"component");
+    assert_eq!(again().unwrap().binary.bytes(), b"component");
     artifacts.retrust(&TrustConfig { unsigned: Vec::new(), ..TrustConfig::default() }).unwrap();
     let told = again().unwrap_err();
     assert!(told.is_refused() && told.to_string().contains("no signature"), "{told}");

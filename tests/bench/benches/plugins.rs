@@ -8,8 +8,8 @@ use crate::histogram::Histogram;
 use crate::peer::memory;
 use crate::table::{Table, count};
 use causeway_host::{
-    Batch, Component, Engine, EngineConfig, Imports, Input, Level, Limits, Log, LostLines, Qos, ReadError, Records,
-    Sender, Setup, State, TelemetryInstance, TelemetryPlugin,
+    Batch, Binary, Component, Engine, EngineConfig, Imports, Input, Level, Limits, Log, LostLines, Qos, ReadError,
+    Records, Sender, Setup, State, TelemetryInstance, TelemetryPlugin,
 };
 use causeway_plugin::bindings::telemetry::causeway::plugin::types as raw;
 use causeway_plugin::telemetry::Router;
@@ -54,7 +54,7 @@ impl Records for Nothing {
 }
 
 fn load(engine: &Arc<Engine>, component: &[u8]) -> TelemetryPlugin {
-    TelemetryPlugin::new(engine, &Component::load(engine, component, None, |_| {}).unwrap()).unwrap()
+    TelemetryPlugin::new(engine, &Component::load(engine, &Binary::of(component), None, |_| {}).unwrap()).unwrap()
 }
 
 fn start(plugin: &TelemetryPlugin, limits: &Limits) -> TelemetryInstance {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use causeway_host::{
-    Component, DfuImports, Engine, EngineConfig, Failure, Firmware, Level, Limits, Log, LostLines, Patch, ReadError,
-    Setup, dfu,
+    Binary, Component, DfuImports, Engine, EngineConfig, Failure, Firmware, Level, Limits, Log, LostLines, Patch,
+    ReadError, Setup, dfu,
 };
 use causeway_plugin::dfu::{self as native, Firmware as _};
 use causeway_plugin::testing::Update;
@@ -119,7 +119,8 @@ fn component_says(plugin: &dfu::DfuPlugin, update: &Update, status: &[u8]) -> Sa
 #[test]
 fn the_embedded_component_says_what_its_logic_says_as_native_code() {
     let engine = Arc::new(Engine::start(EngineConfig::default()).unwrap());
-    let component = Component::load(&engine, causeway_plugins::DFU, None, |error| panic!("{error}")).unwrap();
+    let component =
+        Component::load(&engine, &Binary::of(causeway_plugins::DFU), None, |error| panic!("{error}")).unwrap();
     let component = dfu::DfuPlugin::new(&engine, &component).unwrap();
     let native: Dfu = Update::configure("{}").unwrap();
     let update = || Update::to("0.1.1", &[7; 612]).content_type("application/cbor");

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use causeway_host::{
-    Batch, Component, Engine, EngineConfig, Imports, Input, Level, Limits, LoadError, Log, LostLines, Outcome, Qos,
-    ReadError, Records, Sender, Setup, StartError, State, TelemetryInstance, TelemetryPlugin, Trap,
+    Batch, Binary, Component, Engine, EngineConfig, Imports, Input, Level, Limits, LoadError, Log, LostLines, Outcome,
+    Qos, ReadError, Records, Sender, Setup, StartError, State, TelemetryInstance, TelemetryPlugin, Trap,
 };
 
 /// What a guest logged.
@@ -65,7 +65,7 @@ pub(crate) fn load(component: &[u8]) -> Result<TelemetryPlugin, LoadError> {
 }
 
 pub(crate) fn load_in(engine: &Arc<Engine>, component: &[u8]) -> Result<TelemetryPlugin, LoadError> {
-    let component = Component::load(engine, component, None, |error| panic!("{error}"))?;
+    let component = Component::load(engine, &Binary::of(component), None, |error| panic!("{error}"))?;
     TelemetryPlugin::new(engine, &component)
 }
 

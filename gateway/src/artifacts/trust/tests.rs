@@ -91,8 +91,11 @@ fn what_is_revoked_never_runs() {
     let revoked = Trust { revoked: [digest()].into(), ..trusting(vec![pinned("release", &own)]) };
     distrusted(&revoked, question(), &signed(&own, ALARM, digest()), "is revoked");
     let file = Trust { revoked: [Digest::of(b"bytes")].into(), ..trusting(Vec::new()) };
-    assert!(matches!(file.judge_file("file:///a", "telemetry", b"bytes", None), Err(Distrust::Revoked(_))));
-    assert!(file.judge_file("file:///a", "telemetry", b"other", None).is_ok());
+    assert!(matches!(
+        file.judge_file("file:///a", "telemetry", &Digest::of(b"bytes"), b"bytes", None),
+        Err(Distrust::Revoked(_))
+    ));
+    assert!(file.judge_file("file:///a", "telemetry", &Digest::of(b"other"), b"other", None).is_ok());
 }
 
 #[test]
@@ -116,12 +119,15 @@ fn a_bare_file_is_signed_over_its_bytes_by_a_key_for_everything() {
     let own = key();
     let strict = |pinned: PinnedKey| Trust { keys: vec![pinned], ..Trust::default() };
     let judge = |trust: &Trust, bytes: &[u8]| {
-        trust.judge_file("file:///a.wasm", "telemetry", bytes, Some(&own.sign(b"bytes").unwrap()))
+        trust.judge_file("file:///a.wasm", "telemetry", &Digest::of(bytes), bytes, Some(&own.sign(b"bytes").unwrap()))
     };
     let trust = strict(pinned("release", &own));
     assert_eq!(judge(&trust, b"bytes"), Ok(Some("release".to_owned())));
     assert!(matches!(judge(&trust, b"other"), Err(Distrust::Stranger { .. })));
-    assert_eq!(trust.judge_file("file:///a.wasm", "telemetry", b"bytes", None), Err(Distrust::Unsigned));
+    assert_eq!(
+        trust.judge_file("file:///a.wasm", "telemetry", &Digest::of(b"bytes"), b"bytes", None),
+        Err(Distrust::Unsigned)
+    );
     let scoped = PinnedKey { repositories: vec!["r.lan".to_owned()], ..pinned("scoped", &own) };
     assert!(matches!(judge(&strict(scoped), b"bytes"), Err(Distrust::Scope { .. })));
     let again = |trust: &Trust, signer| trust.judge_kept_file("file:///a.wasm", "telemetry", &digest(), signer);
@@ -130,7 +136,7 @@ fn a_bare_file_is_signed_over_its_bytes_by_a_key_for_everything() {
     assert!(matches!(again(&trust, Some("gone")), Err(Distrust::Stranger { .. })));
     assert_eq!(again(&trusting(Vec::new()), None), Ok(()));
     let lenient = trusting(vec![pinned("release", &own)]);
-    assert_eq!(lenient.judge_file("file:///a.wasm", "telemetry", b"other", None), Ok(None));
+    assert_eq!(lenient.judge_file("file:///a.wasm", "telemetry", &Digest::of(b"other"), b"other", None), Ok(None));
     assert!(
         matches!(judge(&lenient, b"other"), Err(Distrust::Stranger { .. })),
         "a wrong signature is not passed over"

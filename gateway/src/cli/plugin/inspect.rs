@@ -126,7 +126,13 @@ impl Seen {
         let signed = fs::read_to_string(beside).ok().and_then(|text| signature::decode(&text));
         let evidence = signed.map(|signature| {
             let by = trust.keys.iter().find(|pinned| pinned.key.verifies(&component, &signature));
-            let judged = trust.judge_file(&wanted.reference.to_string(), wanted.kind, &component, Some(&signature));
+            let judged = trust.judge_file(
+                &wanted.reference.to_string(),
+                wanted.kind,
+                &Digest::of(&component),
+                &component,
+                Some(&signature),
+            );
             Signature::of(by.map(|pinned| pinned.id.clone()), judged)
         });
         Ok(Self { manifest: None, component, evidence: evidence.into_iter().collect(), bundle: false })

@@ -1,7 +1,7 @@
 //! From a reference to a version that could be run: found, allowed, compiled, checked and started. Nothing that runs is
 //! touched by it, and it may take minutes: for a thread of its own.
 
-use causeway_host::Digest;
+use causeway_host::Binary;
 use semver::Version as Number;
 
 use super::super::guest::Guest;
@@ -28,20 +28,20 @@ pub(super) struct Asked {
 impl Versions {
     /// Finds a version, and makes sure that it would run.
     pub(super) fn prepare(&self, asked: &Asked) -> Result<Prepared, Problem> {
-        let Found { bytes, origin } = self.plugins.find(&asked.wanted)?;
-        let digest = Digest::of(&bytes).to_string();
+        let Found { binary, origin } = self.plugins.find(&asked.wanted)?;
+        let digest = binary.digest().to_string();
         let known = self.known();
         self.check_bad(&known, &digest)?;
         let ran = since(&known, &digest).is_some() || self.desk.assigned().digest == digest;
         if !ran && !asked.allow_downgrade {
             self.check_downgrade(&origin)?;
         }
-        let component = self.plugins.compile(&bytes).map_err(Problem::Load)?;
+        let component = self.plugins.compile(&binary).map_err(Problem::Load)?;
         let guest = (self.build)(&component, &origin)?;
         if !ran {
             (self.rehearse)(&component).map_err(Problem::Rehearsal)?;
         }
-        self.plugins.keep(&digest, &bytes);
+        self.plugins.keep(&binary);
         Ok(Prepared { guest, origin, digest })
     }
 
@@ -100,8 +100,8 @@ impl Versions {
     }
 
     /// A component as the binding's plugin, started once.
-    pub(super) fn build(&self, bytes: &[u8], origin: &Origin) -> Result<Guest, Problem> {
-        let component = self.plugins.compile(bytes).map_err(Problem::Load)?;
+    pub(super) fn build(&self, binary: &Binary<'_>, origin: &Origin) -> Result<Guest, Problem> {
+        let component = self.plugins.compile(binary).map_err(Problem::Load)?;
         (self.build)(&component, origin)
     }
 }

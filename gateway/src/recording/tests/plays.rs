@@ -1,6 +1,6 @@
 //! Small guests against recordings that were made by hand.
 
-use causeway_host::{Component, Engine, EngineConfig};
+use causeway_host::{Binary, Component, Engine, EngineConfig};
 
 use super::*;
 use crate::guest;
@@ -37,7 +37,7 @@ pub(crate) fn recording(inputs: Vec<Input>) -> Recording {
 
 pub(crate) fn player(body: &str, inputs: Vec<Input>) -> Player {
     let engine = Arc::new(Engine::start(EngineConfig::default()).unwrap());
-    let component = Component::load(&engine, &guest::component(body), None, |_| {}).unwrap();
+    let component = Component::load(&engine, &Binary::of(guest::component(body)), None, |_| {}).unwrap();
     Player::new(&engine, &component, &recording(inputs)).unwrap()
 }
 
@@ -88,6 +88,7 @@ fn imports_answer_what_they_answered_then() {
 #[test]
 fn a_component_of_no_kind_is_not_replayed() {
     let engine = Arc::new(Engine::start(EngineConfig::default()).unwrap());
-    let component = Component::load(&engine, &wat::parse_str("(component)").unwrap(), None, |_| {}).unwrap();
+    let component =
+        Component::load(&engine, &Binary::of(wat::parse_str("(component)").unwrap()), None, |_| {}).unwrap();
     assert!(Player::new(&engine, &component, &recording(five())).is_err());
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_host::{Component, Engine, EngineConfig, Limits, Setup};
+use causeway_host::{Binary, Component, Engine, EngineConfig, Limits, Setup};
 use tempfile::TempDir;
 
 use super::plays::{ALONE, REMEMBERS, five};
@@ -47,7 +47,7 @@ impl Ground {
     }
 
     fn trial_as(&self, body: &str, binding: &str) -> Result<Trial, TrialError> {
-        let component = Component::load(&self.engine, &guest::component(body), None, |_| {}).unwrap();
+        let component = Component::load(&self.engine, &Binary::of(guest::component(body)), None, |_| {}).unwrap();
         let setup = Setup { gateway: "edge-1".to_owned(), binding: binding.to_owned(), config: "{}".to_owned() };
         let role = Role { setup, limits: Limits::default(), batch_inputs: 2, batch_bytes: Size::mib(1).in_memory() };
         self.recordings.trial(&self.engine, &component, role)
@@ -131,7 +131,7 @@ fn a_version_runs_with_the_bindings_present_configuration() {
     let ground = Ground::new(RecordingsConfig::default());
     ground.write("alarm-1", five());
     let refusing = guest::module(ALONE).replace("(i32.const 1024) ;; configured", "(call $refuse)");
-    let component = Component::load(&ground.engine, &guest::encode(&refusing), None, |_| {}).unwrap();
+    let component = Component::load(&ground.engine, &Binary::of(guest::encode(&refusing)), None, |_| {}).unwrap();
     let setup = Setup { gateway: "edge-1".to_owned(), binding: "alarm".to_owned(), config: "{}".to_owned() };
     let role = Role { setup, limits: Limits::default(), batch_inputs: 2, batch_bytes: 1 };
     let refused = ground.recordings.trial(&ground.engine, &component, role).unwrap_err();

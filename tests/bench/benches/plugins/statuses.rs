@@ -3,7 +3,7 @@
 use super::{Nothing, nanos};
 use crate::table::{Table, count};
 use causeway_host::dfu::{Assignment, Device, DfuPlugin, Orders, Request, Step};
-use causeway_host::{Component, DfuImports, Engine, Firmware, Limits, Patch, ReadError, Setup};
+use causeway_host::{Binary, Component, DfuImports, Engine, Firmware, Limits, Patch, ReadError, Setup};
 use causeway_plugin::dfu as native;
 use causeway_plugin::testing::Update;
 use causeway_plugin_dfu::Dfu;
@@ -59,7 +59,7 @@ pub(super) fn statuses(engine: &Arc<Engine>) {
     );
     let head = ["language", "block in bytes", "ns a call", "native ns", "overhead ns"];
     let mut table = Table::new("Answers to devices that update", &settings, &head);
-    let component = Component::load(engine, causeway_plugins::DFU, None, |_| {}).unwrap();
+    let component = Component::load(engine, &Binary::of(causeway_plugins::DFU), None, |_| {}).unwrap();
     let plugin = DfuPlugin::new(engine, &component).unwrap();
     for (language, block, status) in STATUSES {
         let (guest, native) = (guest_nanos(&plugin, status, block), native_nanos(status));
