@@ -311,6 +311,20 @@ impl Artifacts {
         self.cache.finish(draft, digest)
     }
 
+    /// Keeps an image that was made here under a name, with the blobs that it names; it stays until [`Self::retain`] says
+    /// what is in use. Blocks.
+    ///
+    /// # Errors
+    /// No room, or the disk.
+    pub fn keep_image(&self, name: &str, manifest: &Manifest, blobs: &[&[u8]]) -> Result<Digest, CacheError> {
+        for blob in blobs {
+            self.keep(blob)?;
+        }
+        let digest = self.cache.record(name, &manifest.to_bytes(), &[])?;
+        self.cache.hold(self.holder, digest);
+        Ok(digest)
+    }
+
     /// A blob of this digest and size to read from, if it is kept and whole: all of it is read for that. Whether it may be
     /// used is for the caller to ask. Blocks.
     ///

@@ -51,7 +51,7 @@ pub use self::changes::{in_force, need_restart};
 pub use self::collections::{CollectionConfig, CollectionKind, ColumnConfig, ColumnType, RetentionConfig};
 pub use self::devices::{DevicesConfig, Registration};
 pub use self::dfu::DfuConfig;
-pub use self::firmware::{FirmwareConfig, SignedAsConfig};
+pub use self::firmware::{FirmwareConfig, PatchesConfig, SignedAsConfig};
 pub use self::gateway::GatewayConfig;
 pub use self::journal::JournalConfig;
 pub use self::listeners::{CLIENT_ID, IdentitySource, ListenerConfig, OnDenied, PlainConfig, PlainIdentity, TlsConfig};

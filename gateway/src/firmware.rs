@@ -9,6 +9,7 @@ mod follow;
 mod images;
 pub mod layouts;
 mod metrics;
+mod patches;
 mod unpack;
 mod work;
 
@@ -25,10 +26,12 @@ use crate::config::FirmwareConfig;
 
 use self::catalogue::Catalogue;
 use self::images::Images;
+use self::patches::{Asked, Order, Patches};
 use self::work::Job;
 
 pub use self::catalogue::{Followed, Known, Listed};
 pub use self::metrics::FirmwareMetrics;
+pub use self::patches::FORMAT as PATCH_FORMAT;
 
 /// The word for this kind of artifact: keys are for kinds.
 pub const KIND: &str = "firmware";
@@ -106,6 +109,7 @@ struct Shared {
     config: FirmwareConfig,
     catalogue: RwLock<Catalogue>,
     images: Images,
+    patches: Patches,
     metrics: FirmwareMetrics,
 }
 
@@ -114,6 +118,8 @@ struct Shared {
 struct Queues {
     /// What needs nobody's answer: to open files, to look into the cache.
     open: SyncSender<Job>,
+    /// What takes the processor for a while.
+    patches: SyncSender<Order>,
 }
 
 impl Firmware {
@@ -126,12 +132,14 @@ impl Firmware {
             artifacts: artifacts.held_by(Holder::Firmware),
             config: config.clone(),
             catalogue: RwLock::new(Catalogue::new(config.max_releases)),
+            patches: Patches::new(&config.patches),
             images: Images::new(config.max_open, metrics.clone()),
             metrics,
         });
         let ((open, to_open), (fetch, to_fetch)) = (sync_channel(QUEUE), sync_channel(QUEUE));
-        work::start(&shared, to_open, to_fetch, fetch)?;
-        let firmware = Self { shared, queues: Queues { open } };
+        let (patches, to_make) = sync_channel(config.patches.queue);
+        work::start(&shared, to_open, to_fetch, fetch, to_make)?;
+        let firmware = Self { shared, queues: Queues { open, patches } };
         firmware.queues.open(Job::Scan);
         Ok(firmware)
     }
@@ -158,7 +166,7 @@ impl Firmware {
             return found;
         }
         let Ok(parsed) = digest.parse::<Digest>() else { return Err(Unready::Unknown) };
-        if self.shared.read().by_image(&parsed).is_none() {
+        if self.shared.read().by_image(&parsed).is_none() && self.shared.patches.by_digest(&parsed).is_none() {
             return Err(Unready::Unknown);
         }
         if self.shared.images.opening(digest) {
@@ -174,10 +182,29 @@ impl Firmware {
     /// # Errors
     /// It is being made.
     pub fn patch(&self, name: &str, running: &str, to: &Release, formats: &[String]) -> Result<Option<Patch>, Unready> {
-        let base =
-            formats.iter().any(|format| !format.is_empty()).then(|| self.shared.read().base(name, running)).flatten();
-        // No format is known yet: whatever a device can apply, it gets the image.
-        Ok(base.filter(|base| base.release.image == to.image).and(None))
+        if formats.iter().all(|format| format != PATCH_FORMAT) {
+            return Ok(None);
+        }
+        let base = self.shared.read().base(name, running);
+        let target = to.image.parse().ok().and_then(|image| self.shared.read().by_image(&image));
+        let (Some(from), Some(to)) = (base, target) else { return Ok(None) };
+        if from.said.image == to.said.image || !self.shared.patches.fit(from.said.size, to.said.size) {
+            return Ok(None);
+        }
+        let order = Order { from, to };
+        let way = order.way();
+        match self.shared.patches.ask(way) {
+            Asked::Made(made) => Ok(Some(made.patch())),
+            Asked::None => Ok(None),
+            Asked::Making => Err(Unready::Fetching),
+            Asked::Make if self.queues.patches.try_send(order).is_ok() => Err(Unready::Fetching),
+            // Too many at once: this device gets the image.
+            Asked::Make => {
+                self.shared.patches.forget(way);
+                self.shared.metrics.patch("busy");
+                Ok(None)
+            }
+        }
     }
 
     /// These tags are followed from now on, and no others: what they stand for is asked every `firmware.poll`. With

@@ -26,6 +26,28 @@ section! {
         retry: Duration = Duration::from_secs(60) => restart, in Duration::from_secs(1)..=Duration::from_secs(86_400);
         /// Releases whose signature names another repository than the one that they are found in.
         signed_as: Vec<SignedAsConfig> = Vec::new() => restart;
+        /// Patches for devices that can apply them.
+        patches: PatchesConfig = PatchesConfig::default() => restart;
+    }
+}
+
+section! {
+    /// Patches between two releases, for devices that say they can apply them; others get the image. They are made in the background, one after the other.
+    PatchesConfig {
+        /// Whether any are made.
+        enabled: bool = true => restart;
+        /// Largest image that a patch is made from or to.
+        max_image: Size = Size::mib(16) => restart, in Size::kib(1)..=Size::mib(256);
+        /// Memory for making one: five bytes for each of the old image and two for each of the new one.
+        max_memory: Size = Size::mib(128) => restart, in Size::kib(64)..=Size::gib(4);
+        /// Time for making one, asked when the old image is sorted and at each step from then on.
+        max_time: Duration = Duration::from_secs(30) => restart, in Duration::from_millis(10)..=Duration::from_secs(3_600), hit "causeway_firmware_patches_total";
+        /// Largest patch, in percent of the image that it makes; a larger one is not worth its trouble.
+        worth: u32 = 60 => restart, in 1..=100, hit "causeway_firmware_patches_total";
+        /// Patches that are kept; of more, those go that nobody asked for the longest.
+        keep: usize = 64 => restart, in 1..=10_000;
+        /// Patches that wait to be made; a device that asks for one more gets the image.
+        queue: usize = 16 => restart, in 1..=1_000, hit "causeway_firmware_patches_total";
     }
 }
 

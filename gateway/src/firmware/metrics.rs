@@ -16,6 +16,12 @@ pub struct FirmwareMetrics {
     closed: Counter,
     forgotten: Counter,
     refused: Family<Reason, Counter>,
+    patches: Family<Outcome, Counter>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Outcome {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -35,7 +41,13 @@ impl FirmwareMetrics {
         registry.register("causeway_firmware_forgotten", help, new.forgotten.clone());
         let help = "Times that a release was not to be had, by whether it is refused or only unavailable";
         registry.register("causeway_firmware_refused", help, new.refused.clone());
+        let help = "Patches that were to be made, by what came of it";
+        registry.register("causeway_firmware_patches", help, new.patches.clone());
         new
+    }
+
+    pub(super) fn patch(&self, outcome: &'static str) {
+        self.patches.get_or_create(&Outcome { outcome }).inc();
     }
 
     pub(super) fn releases(&self, count: usize) {

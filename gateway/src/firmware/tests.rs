@@ -44,7 +44,9 @@ impl Ground {
         let unsigned = unsigned.iter().map(|prefix| (*prefix).to_owned()).collect();
         let trust = TrustConfig { unsigned, ..TrustConfig::default() };
         let settings = Settings { artifacts, trust, ..Settings::default() };
-        Artifacts::open(&settings, self.runtime.handle().clone(), Access::Gateway).unwrap()
+        // The threads of the gateway before end when they have done what they are at.
+        let open = || Artifacts::open(&settings, self.runtime.handle().clone(), Access::Gateway);
+        until("the gateway before has ended", || open().ok())
     }
 
     fn start(&self) -> Firmware {
@@ -238,4 +240,125 @@ fn a_followed_tag_with_approval_waits_for_the_operator_the_first_time_too() {
     firmware.pin(&reference, Some(first.digest())).unwrap();
     assert_eq!(firmware.release(&reference).unwrap(), first.release);
     assert!(firmware.pin("motor:1", None).is_err());
+}
+
+/// Two releases of which the second is a little different.
+fn two_releases(ground: &Ground) -> (Vec<u8>, Vec<u8>, String, String) {
+    let old: Vec<u8> = (0..20_000_u32).flat_map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let mut new = old.clone();
+    new.splice(40_000..40_008, *b"a few more bytes");
+    let references = [("0.1.0", &old), ("0.1.1", &new)].map(|(version, image)| ground.blob(version, image));
+    let [first, second] = references;
+    (old, new, first, second)
+}
+
+fn formats(formats: &[&str]) -> Vec<String> {
+    formats.iter().map(|format| (*format).to_owned()).collect()
+}
+
+#[test]
+fn a_patch_is_made_for_a_device_that_can_apply_it_and_kept() {
+    let ground = Ground::new();
+    let (_, new, first, second) = two_releases(&ground);
+    let known = formats(&["other", PATCH_FORMAT]);
+    let (patch, bytes) = {
+        let firmware = ground.start();
+        settled(|| firmware.release(&first)).unwrap();
+        let to = settled(|| firmware.release(&second)).unwrap();
+        assert_eq!(firmware.patch("motor", "0.1.0", &to, &formats(&["other"])), Ok(None), "it cannot apply it");
+        assert_eq!(firmware.patch("motor", "0.0.9", &to, &known), Ok(None), "its image is not here");
+        assert_eq!(firmware.patch("motor", "0.1.1", &to, &known), Ok(None), "it runs it");
+        let patch = settled(|| firmware.patch("motor", "0.1.0", &to, &known)).unwrap().unwrap();
+        assert_eq!(patch.format, PATCH_FORMAT);
+        assert!(patch.size < new.len() as u64 / 10, "{patch:?}");
+        let image = settled(|| firmware.image(&patch.image)).unwrap();
+        assert_eq!(image.size(), patch.size);
+        (patch, image.block(0, u32::MAX).unwrap())
+    };
+    // After a restart a device that is in the middle of it goes on with the same bytes.
+    let firmware = ground.start();
+    let to = settled(|| firmware.release(&second)).unwrap();
+    assert_eq!(firmware.patch("motor", "0.1.0", &to, &known), Ok(Some(patch.clone())));
+    let image = settled(|| firmware.image(&patch.image)).unwrap();
+    assert_eq!(image.block(0, u32::MAX).unwrap(), bytes);
+}
+
+#[test]
+fn a_patch_that_is_damaged_is_made_again_before_a_byte_of_it_is_served() {
+    let ground = Ground::new();
+    let (_, _, first, second) = two_releases(&ground);
+    let known = formats(&[PATCH_FORMAT]);
+    let patch = {
+        let firmware = ground.start();
+        settled(|| firmware.release(&first)).unwrap();
+        let to = settled(|| firmware.release(&second)).unwrap();
+        settled(|| firmware.patch("motor", "0.1.0", &to, &known)).unwrap().unwrap()
+    };
+    let digest: Digest = patch.image.parse().unwrap();
+    let file = Layout::open(&ground.path("artifacts")).unwrap().blob_path(&digest);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[10] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+
+    let firmware = ground.start();
+    let to = settled(|| firmware.release(&second)).unwrap();
+    let image = until("it is made again", || {
+        let patch = firmware.patch("motor", "0.1.0", &to, &known).ok().flatten()?;
+        firmware.image(&patch.image).ok()
+    });
+    assert_eq!(Digest::of(&image.block(0, u32::MAX).unwrap()), digest);
+}
+
+#[test]
+fn a_patch_that_is_not_worth_it_is_none() {
+    let mut ground = Ground::new();
+    ground.config.patches.worth = 1;
+    let (_, _, first, second) = two_releases(&ground);
+    let known = formats(&[PATCH_FORMAT]);
+    let firmware = ground.start();
+    settled(|| firmware.release(&first)).unwrap();
+    let to = settled(|| firmware.release(&second)).unwrap();
+    assert_eq!(settled(|| firmware.patch("motor", "0.1.0", &to, &known)), Ok(None));
+    assert_eq!(firmware.patch("motor", "0.1.0", &to, &known), Ok(None), "and is not tried again");
+}
+
+#[test]
+fn images_that_would_take_more_memory_than_is_allowed_get_no_patch() {
+    let mut ground = Ground::new();
+    ground.config.patches.max_memory = crate::config::Size::kib(64);
+    let (_, _, first, second) = two_releases(&ground);
+    let firmware = ground.start();
+    settled(|| firmware.release(&first)).unwrap();
+    let to = settled(|| firmware.release(&second)).unwrap();
+    assert_eq!(firmware.patch("motor", "0.1.0", &to, &formats(&[PATCH_FORMAT])), Ok(None));
+}
+
+#[test]
+fn an_image_that_was_damaged_on_the_disk_is_fetched_again_before_a_byte_is_served() {
+    let ground = Ground::new();
+    let reference = ground.blob("1.0.0", b"the image as it was published");
+    let digest = settled(|| ground_release(&ground.start(), &reference)).unwrap().image.parse::<Digest>().unwrap();
+    let file = Layout::open(&ground.path("artifacts")).unwrap().blob_path(&digest);
+    std::fs::write(&file, b"the image as it was corrupted").unwrap();
+    let firmware = ground.start();
+    let release = settled(|| firmware.release(&reference)).unwrap();
+    let image = settled(|| firmware.image(&release.image)).unwrap();
+    assert_eq!(image.block(0, 100).unwrap(), b"the image as it was published".as_slice());
+    assert_eq!(std::fs::read(&file).unwrap(), b"the image as it was published");
+}
+
+#[test]
+fn of_more_images_than_may_be_open_the_one_closes_that_was_not_read_the_longest() {
+    let mut ground = Ground::new();
+    ground.config.max_open = 2;
+    let references = ["1", "2", "3"].map(|version| ground.blob(version, version.as_bytes()));
+    let firmware = ground.start();
+    let releases = references.map(|reference| settled(|| firmware.release(&reference)).unwrap());
+    let open = || firmware.list().iter().filter(|listed| listed.open).count();
+    assert_eq!(open(), 2);
+    for release in releases.iter().chain(&releases) {
+        let image = settled(|| firmware.image(&release.image)).unwrap();
+        assert_eq!(image.block(0, 9).unwrap(), release.version.as_bytes());
+        assert!(open() <= 2);
+    }
 }

@@ -1,5 +1,5 @@
-//! The threads behind the catalogue: one for what lies here, one that may wait for registries. Both end with the last
-//! [`super::Firmware`].
+//! The threads behind the catalogue: one for what lies here, one that may wait for registries, and one for patches. All end
+//! with the last [`super::Firmware`].
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use super::catalogue::Catalogue;
 use super::find::{Found, From};
 use super::layouts::BLOB;
+use super::patches::Order;
 use super::unpack::packed;
-use super::{Shared, Unready, unready};
+use super::{Image, Shared, Unready, unready};
 use crate::artifacts::layout::Layout;
 use crate::artifacts::{Digest, FetchError, Manifest, Reference};
 
@@ -34,8 +35,9 @@ pub(super) fn start(
     open: Receiver<Job>,
     fetch: Receiver<Job>,
     to_fetch: SyncSender<Job>,
+    make: Receiver<Order>,
 ) -> io::Result<()> {
-    let (here, anywhere) = (Arc::clone(shared), Arc::clone(shared));
+    let (here, anywhere, maker) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
     let local = move || {
         while let Ok(job) = open.recv() {
             here.work(job, From::Here, &to_fetch);
@@ -43,6 +45,7 @@ pub(super) fn start(
     };
     thread::Builder::new().name("firmware-open".to_owned()).spawn(local)?;
     thread::Builder::new().name("firmware-fetch".to_owned()).spawn(move || anywhere.fetch(&fetch))?;
+    thread::Builder::new().name("firmware-patch".to_owned()).spawn(move || maker.make_patches(&make))?;
     Ok(())
 }
 
@@ -129,9 +132,16 @@ impl Shared {
 
     fn open(&self, image: &Digest, from: From) -> Found<()> {
         let known = self.read().by_image(image);
-        match known {
-            Some(known) => self.provide(&known, from),
-            None => Found::No(Unready::Unknown),
+        match (known, self.patches.by_digest(image)) {
+            (Some(known), _) => self.provide(&known, from),
+            (None, Some((way, made))) => match self.open_patch(way, made) {
+                Some(blob) => {
+                    self.images.put(&image.to_string(), Ok(Image(blob)));
+                    Found::Yes(())
+                }
+                None => Found::No(Unready::Fetching),
+            },
+            (None, None) => Found::No(Unready::Unknown),
         }
     }
 
@@ -155,7 +165,7 @@ impl Shared {
     pub(super) fn hold(&self) {
         let needed = self.read().needed();
         let roots = needed.iter().flat_map(|known| [known.digest(), known.said.image]);
-        self.artifacts.retain(roots);
+        self.artifacts.retain(roots.chain(self.patches.needed()));
         self.metrics.releases(self.read().len());
     }
 
@@ -172,8 +182,11 @@ impl Shared {
             }
         }
         let kept = self.artifacts.list().inspect_err(|error| tracing::warn!(%error, "the cache cannot be read"));
-        for listed in kept.unwrap_or_default().into_iter().filter(|listed| may_be_firmware(&listed.manifest)) {
-            if let Ok(reference) = listed.reference.parse::<Reference>() {
+        for listed in kept.unwrap_or_default() {
+            if !self.patches.note(&listed)
+                && may_be_firmware(&listed.manifest)
+                && let Ok(reference) = listed.reference.parse::<Reference>()
+            {
                 self.note(reference.at(listed.digest), From::Here);
             }
         }
