@@ -80,6 +80,7 @@ fn size(to: &mut Vec<u8>, value: u64, negative: bool) {
 }
 
 #[cfg(test)]
+#[expect(unreachable_pub, reason = "it is a package of its own, for devices")]
 #[path = "../../../../examples/devices/patch/src/lib.rs"]
 mod device;
 
