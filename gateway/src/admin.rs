@@ -12,6 +12,7 @@ mod certificates;
 mod dead_letters;
 mod devices;
 mod dfu;
+mod firmware;
 mod gate;
 mod https;
 mod local;
@@ -47,6 +48,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::devices::Devices;
 use crate::dfu::Fleet;
+use crate::firmware::Firmware;
 use crate::http::Limits;
 use crate::mqtt::tls::Tls;
 use crate::policy::Policies;
@@ -73,6 +75,8 @@ pub struct Parts {
     pub devices: Devices,
     /// What they run, and what becomes of their updates.
     pub fleet: Fleet,
+    /// What devices can be updated to.
+    pub firmware: Firmware,
     /// What is stored.
     pub store: Store,
     /// What is recorded of plugins.

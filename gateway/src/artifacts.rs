@@ -377,6 +377,12 @@ impl Artifacts {
         Ok(listed)
     }
 
+    /// Whether there is a file for a blob, whatever is in it. Blocks.
+    #[must_use]
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.cache.layout().has_blob(digest)
+    }
+
     /// The folder of the cache.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -15,6 +15,7 @@ mod demo;
 mod device;
 mod dfu;
 mod exit;
+mod firmware;
 mod output;
 mod plugin;
 mod policy;
@@ -79,6 +80,8 @@ enum Noun {
     Record(record::Record),
     /// Build, sign, push and verify plugins, and run recorded messages through them.
     Plugin(plugin::Plugin),
+    /// Publish, pull, verify and pin the firmware that devices are updated to.
+    Firmware(firmware::Firmware),
     /// List the bindings, and resume one that is parked.
     Binding(binding::Binding),
     /// Query what the plugins stored.
@@ -115,6 +118,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Noun::Dfu(dfu) => dfu.run(&mut output),
         Noun::Record(record) => record.run(&mut output),
         Noun::Plugin(plugin) => plugin.run(&mut output),
+        Noun::Firmware(firmware) => firmware.run(&mut output),
         Noun::Binding(binding) => binding.run(&mut output),
         Noun::Store(store) => store.run(&mut output),
         Noun::DeadLetters(letters) => letters.run(&mut output),

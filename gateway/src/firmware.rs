@@ -21,10 +21,12 @@ use bytes::Bytes;
 use causeway_core::dfu::Release;
 use thiserror::Error;
 
-use crate::artifacts::{Artifacts, Blob, Digest, FetchError, Holder};
+use crate::artifacts::reference::is_below;
+use crate::artifacts::{Artifacts, Blob, Digest, FetchError, Holder, Reference, Wanted};
 use crate::config::FirmwareConfig;
 
-use self::catalogue::Catalogue;
+use self::catalogue::{Catalogue, named};
+use self::find::{Found, From};
 use self::images::Images;
 use self::patches::{Asked, Order, Patches};
 use self::work::Job;
@@ -113,6 +115,19 @@ struct Shared {
     metrics: FirmwareMetrics,
 }
 
+impl Shared {
+    fn new(config: &FirmwareConfig, artifacts: &Artifacts, metrics: FirmwareMetrics) -> Self {
+        Self {
+            artifacts: artifacts.held_by(Holder::Firmware),
+            config: config.clone(),
+            catalogue: RwLock::new(Catalogue::new(config.max_releases)),
+            patches: Patches::new(&config.patches),
+            images: Images::new(config.max_open, metrics.clone()),
+            metrics,
+        }
+    }
+}
+
 /// The way to the threads; they end with the last of these.
 #[derive(Clone)]
 struct Queues {
@@ -128,14 +143,7 @@ impl Firmware {
     /// # Errors
     /// The system has no threads.
     pub fn start(config: &FirmwareConfig, artifacts: &Artifacts, metrics: FirmwareMetrics) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            artifacts: artifacts.held_by(Holder::Firmware),
-            config: config.clone(),
-            catalogue: RwLock::new(Catalogue::new(config.max_releases)),
-            patches: Patches::new(&config.patches),
-            images: Images::new(config.max_open, metrics.clone()),
-            metrics,
-        });
+        let shared = Arc::new(Shared::new(config, artifacts, metrics));
         let ((open, to_open), (fetch, to_fetch)) = (sync_channel(QUEUE), sync_channel(QUEUE));
         let (patches, to_make) = sync_channel(config.patches.queue);
         work::start(&shared, to_open, to_fetch, fetch, to_make)?;
@@ -226,10 +234,12 @@ impl Firmware {
         self.shared.pin(reference, digest)
     }
 
-    /// What is known, for operators.
+    /// What is known and what lies here, for operators. Blocks.
     #[must_use]
     pub fn list(&self) -> Vec<Listed> {
-        self.shared.read().list(|image| self.shared.images.is_open(image))
+        let Shared { images, artifacts, .. } = &*self.shared;
+        self.shared.scan();
+        self.shared.read().list(|image| images.is_open(image), |image| artifacts.has(image))
     }
 
     /// Looks again at what there is and at what may still be used, after keys, revocations or the own layout changed.
@@ -248,6 +258,43 @@ impl Firmware {
         self.shared.metrics.forgotten(forgotten);
         Unready::Fetching
     }
+}
+
+/// A release and its image, now and from wherever it is found: for commands, which may wait. Blocks.
+///
+/// # Errors
+/// It is not to be had.
+pub fn fetch(
+    config: &FirmwareConfig,
+    artifacts: &Artifacts,
+    reference: &str,
+) -> Result<(Arc<Known>, Arc<Image>), Unready> {
+    let shared = Shared::new(config, artifacts, FirmwareMetrics::default());
+    let known = match shared.look_for(reference, From::Here) {
+        Found::Yes(known) => known,
+        Found::No(why) => return Err(why),
+        Found::Elsewhere => match shared.look_for(reference, From::Anywhere) {
+            Found::Yes(known) => known,
+            Found::No(why) => return Err(why),
+            Found::Elsewhere => return Err(Unready::Unknown),
+        },
+    };
+    let image = shared.images.get(&known.release.image).unwrap_or(Err(Unready::Unknown))?;
+    Ok((known, image))
+}
+
+/// What the road is asked for a reference, with the repository that its signature must name.
+#[must_use]
+pub fn wanted(config: &FirmwareConfig, reference: Reference) -> Wanted {
+    let text = reference.to_string();
+    let signed_as = config.signed_as.iter().find(|signed| is_below(&text, &signed.below));
+    Wanted { signed_as: signed_as.map(|signed| signed.repository.clone()), reference, kind: KIND }
+}
+
+/// Whether a text is `name:version` of what is known.
+#[must_use]
+pub fn is_named(reference: &str) -> bool {
+    named(reference).is_some()
 }
 
 impl Queues {

@@ -2,7 +2,8 @@
 
 use super::route::{Answering, Call, Method, Route};
 use super::{
-    Context, audit, bindings, canaries, certificates, dead_letters, devices, dfu, policies, query, recordings, status,
+    Context, audit, bindings, canaries, certificates, dead_letters, devices, dfu, firmware, policies, query,
+    recordings, status,
 };
 use crate::policy::Action::{Administer, Operate, View};
 use crate::policy::Area;
@@ -189,6 +190,34 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         handler: handler!(devices::remove),
+    },
+    look(
+        "/v1/firmware",
+        Area::Firmware,
+        "List the releases that are known, and look again at what lies here.",
+        handler!(firmware::list),
+    ),
+    Route {
+        method: Method::Post,
+        path: "/v1/firmware/pull",
+        action: Operate,
+        area: Area::Firmware,
+        summary: "Have a release fetched and verified; answers at once how far that is.",
+        query: &[],
+        body: Some("`reference`: where the release is found, or its `name:version`."),
+        handler: handler!(firmware::pull),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/firmware/pin",
+        action: Operate,
+        area: Area::Firmware,
+        summary: "Say what a tag stands for from now on, or approve what a followed tag stands for anew.",
+        query: &[],
+        body: Some(
+            "`reference`: the tag; optionally `digest`, of a manifest: without it what waits for approval, or else what the tag stands for where it is found now.",
+        ),
+        handler: handler!(firmware::pin),
     },
     look("/v1/dfu", Area::Firmware, "Count the devices by where their updates are.", handler!(dfu::summary)),
     Route {

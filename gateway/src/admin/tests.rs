@@ -1,6 +1,7 @@
 //! The whole API against real parts: store, registry and policies, without devices and sockets.
 
 mod dfu;
+mod firmware;
 mod letters;
 mod remote;
 mod roles;
@@ -20,8 +21,10 @@ use serde_json::Value as Json;
 
 use super::caller::{Access, Caller};
 use super::*;
+use crate::artifacts::{self, Artifacts, Settings};
 use crate::config::Role;
 use crate::devices::DevicesMetrics;
+use crate::firmware::FirmwareMetrics;
 use crate::recording::RecordingMetrics;
 use crate::store::StoreMetrics;
 
@@ -59,6 +62,9 @@ fn fixture_with(config: &str) -> Fixture {
     let counts = RecordingMetrics::new(&mut registry);
     let recordings = Recordings::new(folder.path(), config.recordings.clone(), clock.clone(), counts);
     let fleet = dfu::fleet(&store, &devices, &clock, &mut registry);
+    let runtime = tokio::runtime::Handle::current();
+    let artifacts = Artifacts::open(&Settings::of(&config), runtime, artifacts::Access::Gateway).unwrap();
+    let firmware = Firmware::start(&config.firmware, &artifacts, FirmwareMetrics::new(&mut registry)).unwrap();
     let context = Context::new(Parts {
         gateway_id: "edge-1".to_owned(),
         started_ms: clock.now_ms(),
@@ -67,6 +73,7 @@ fn fixture_with(config: &str) -> Fixture {
         clock,
         policies,
         fleet,
+        firmware,
         devices,
         store,
         recordings,

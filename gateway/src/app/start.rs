@@ -116,8 +116,9 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
     let canaries = dispatch.canaries().clone();
     let in_force = Arc::new(ArcSwap::from_pointee(config.effective()));
     let (own, shown) = (Arc::new(config.clone()), Arc::clone(&in_force));
+    let (catalogue, desires) = (firmware.clone(), desired.clone());
     let again =
-        Again { file, config: own, in_force, bindings, artifacts, canaries, firmware, desired: desired.clone() };
+        Again { file, config: own, in_force, bindings, artifacts, canaries, firmware: catalogue, desired: desires };
     let configuration = Arc::new(move || again.run());
     let reloads = Reloads::new(clock.clone(), named(&config, &tls), policies.clone(), configuration);
     let bound = bind(&config, tls.clone(), &mut registry)?;
@@ -142,6 +143,7 @@ pub(super) async fn start(config: Config, file: Option<PathBuf>) -> Result<App, 
         policies,
         devices,
         fleet,
+        firmware,
         store: store.clone(),
         recordings: recordings.clone(),
         tls: named(&config, &tls),

@@ -9,13 +9,13 @@ mod keygen;
 mod list;
 mod lock;
 mod named;
-mod place;
+pub(super) mod place;
 mod pull;
-mod push;
+pub(super) mod push;
 mod replay;
 mod set;
-mod sign;
-mod verify;
+pub(super) mod sign;
+pub(super) mod verify;
 
 use std::path::PathBuf;
 

@@ -45,6 +45,8 @@ pub struct Listed {
     pub known: Option<Arc<Known>>,
     /// Whether somebody asked for it since the start.
     pub asked: bool,
+    /// Whether its image is in the cache.
+    pub cached: bool,
     /// Whether its image is open.
     pub open: bool,
     /// Why it is not ready, or why a followed tag is not followed now.
@@ -302,12 +304,14 @@ impl Catalogue {
         self.here.len()
     }
 
-    pub(super) fn list(&self, is_open: impl Fn(&str) -> bool) -> Vec<Listed> {
+    pub(super) fn list(&self, is_open: impl Fn(&str) -> bool, is_cached: impl Fn(&Digest) -> bool) -> Vec<Listed> {
         let open = |known: Option<&Arc<Known>>| known.is_some_and(|known| is_open(&known.release.image));
+        let cached = |known: Option<&Arc<Known>>| known.is_some_and(|known| is_cached(&known.said.image));
         let asked = self.entries.iter().map(|(reference, entry)| Listed {
             reference: reference.clone(),
             known: entry.ready.clone(),
             asked: true,
+            cached: cached(entry.ready.as_ref()),
             open: open(entry.ready.as_ref()),
             problem: entry.problem.clone(),
             followed: entry.followed.is_some(),
@@ -319,6 +323,7 @@ impl Catalogue {
             reference: here.known.wanted.reference.to_string(),
             known: Some(Arc::clone(&here.known)),
             asked: false,
+            cached: cached(Some(&here.known)),
             open: open(Some(&here.known)),
             problem: None,
             followed: false,

@@ -8,8 +8,7 @@ use causeway_core::dfu::Release;
 use super::catalogue::{Known, named};
 use super::layouts::{self, Get, NoFirmware, Place, ReadError, Said, Source};
 use super::unpack::{self, UnpackError};
-use super::{Image, KIND, Shared, Unready, unready};
-use crate::artifacts::reference::is_below;
+use super::{Image, Shared, Unready, unready};
 use crate::artifacts::{Because, Blob, Descriptor, Digest, FetchError, Reference, Trusted, Wanted};
 
 /// Who may be asked.
@@ -146,11 +145,8 @@ impl Shared {
         Ok(known(wanted, said, trusted.signed_by.clone(), Some(trusted)))
     }
 
-    /// What is asked of the road, with the repository that its signature must name.
     pub(super) fn wanted(&self, reference: Reference) -> Wanted {
-        let text = reference.to_string();
-        let signed_as = self.config.signed_as.iter().find(|signed| is_below(&text, &signed.below));
-        Wanted { signed_as: signed_as.map(|signed| signed.repository.clone()), reference, kind: KIND }
+        super::wanted(&self.config, reference)
     }
 
     fn blob(&self, trusted: &Trusted, blob: &Descriptor, most: u64, from: From) -> Result<Option<Blob>, FetchError> {

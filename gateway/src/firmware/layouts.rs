@@ -248,9 +248,16 @@ pub(super) fn agree(said: (Digest, u64), found: (Digest, u64)) -> Result<(), NoF
 
 /// A version as devices report it.
 pub(super) fn checked(version: String) -> Result<String, NoFirmware> {
-    let fits = (1..=MAX_VERSION_BYTES).contains(&version.len()) && !version.chars().any(char::is_control);
-    if fits {
-        return Ok(version);
+    check_version(&version).map(|()| version)
+}
+
+/// Whether a text can be a version as devices report it.
+///
+/// # Errors
+/// It cannot.
+pub fn check_version(version: &str) -> Result<(), NoFirmware> {
+    if (1..=MAX_VERSION_BYTES).contains(&version.len()) && !version.chars().any(char::is_control) {
+        return Ok(());
     }
     Err(NoFirmware::Version(version.chars().filter(|c| !c.is_control()).take(MAX_VERSION_BYTES).collect()))
 }

@@ -16,14 +16,14 @@ use crate::config::{Config, KeyConfig, PluginKind, PluginsConfig};
 
 /// Which gateway's registries, keys and folder are meant.
 #[derive(Debug, Args)]
-pub(super) struct Place {
+pub(in crate::cli) struct Place {
     #[command(flatten)]
     file: ConfigFile,
 }
 
 /// Who is trusted, and for what.
 #[derive(Debug, Default, Args)]
-pub(super) struct Trusting {
+pub(in crate::cli) struct Trusting {
     /// A public key that has to have signed it (PEM), in place of what the configuration trusts; may be repeated.
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
@@ -37,7 +37,7 @@ pub(super) struct Trusting {
 
 /// Where what is fetched is kept while the command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(in crate::cli) enum Keep {
     /// In the folder of the configuration, or nowhere without one.
     Here,
     /// Nowhere.
@@ -45,15 +45,22 @@ pub(super) enum Keep {
 }
 
 /// Everything ready: registries are asked when a reference is.
-pub(super) struct Stage {
+pub(in crate::cli) struct Stage {
     /// The configuration, if there is one.
-    pub(super) config: Option<Config>,
+    pub(in crate::cli) config: Option<Config>,
     /// From references to bytes.
-    pub(super) artifacts: Artifacts,
+    pub(in crate::cli) artifacts: Artifacts,
     /// Runs while the artifacts do.
     _runtime: Runtime,
     /// Removed at the end.
     _scratch: Option<Scratch>,
+}
+
+impl Trusting {
+    /// What other nouns' arguments say.
+    pub(in crate::cli) fn new(keys: Vec<PathBuf>, signed_as: Option<String>) -> Self {
+        Self { keys, signed_as, kind: None }
+    }
 }
 
 impl Place {
@@ -64,7 +71,7 @@ impl Place {
     }
 
     /// Opens what the command works with.
-    pub(super) fn open(&self, keep: Keep, trusting: &Trusting) -> Result<Stage, Failure> {
+    pub(in crate::cli) fn open(&self, keep: Keep, trusting: &Trusting) -> Result<Stage, Failure> {
         Stage::open(self.config()?, keep, trusting)
     }
 
@@ -102,7 +109,7 @@ impl Stage {
     }
 
     /// Where a reference points, to look and to put.
-    pub(super) fn shelf<'s>(&'s self, reference: &'s Reference, make: bool) -> Result<Shelf<'s>, Failure> {
+    pub(in crate::cli) fn shelf<'s>(&'s self, reference: &'s Reference, make: bool) -> Result<Shelf<'s>, Failure> {
         self.artifacts.shelf(reference, make).map_err(|error| failure(&error))
     }
 
@@ -130,7 +137,7 @@ fn key(file: &Path) -> KeyConfig {
 }
 
 /// What an operator reads, and the exit code by what can be done about it.
-pub(super) fn failure(error: &FetchError) -> Failure {
+pub(in crate::cli) fn failure(error: &FetchError) -> Failure {
     let exit = match error {
         FetchError::Unreachable { .. } => Exit::Unavailable,
         FetchError::Refused { .. } | FetchError::NotFound { .. } => Exit::No,

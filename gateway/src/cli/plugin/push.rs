@@ -58,7 +58,7 @@ struct Labels {
     annotations: Vec<(String, String)>,
 }
 
-fn annotation(text: &str) -> Result<(String, String), String> {
+pub(in crate::cli) fn annotation(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("write it as KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -102,7 +102,7 @@ impl Push {
 }
 
 /// The tag comes last: whoever follows it finds the signature there.
-fn put(
+pub(in crate::cli) fn put(
     shelf: &Shelf<'_>,
     manifest: &Manifest,
     blobs: Vec<Bytes>,
@@ -120,7 +120,7 @@ fn put(
 }
 
 /// The tag to push to. A digest is what comes of it, not what is asked for.
-fn tag(reference: &Reference) -> Result<Option<String>, Failure> {
+pub(in crate::cli) fn tag(reference: &Reference) -> Result<Option<String>, Failure> {
     let (tag, digest) = match reference {
         Reference::Registry(image) => (image.tag.clone(), image.digest),
         Reference::Layout { tag, digest, .. } => (tag.clone(), *digest),
@@ -159,7 +159,7 @@ impl Labels {
 }
 
 /// The time of creation: the one that the build says, or now.
-fn created() -> Result<OffsetDateTime, Failure> {
+pub(in crate::cli) fn created() -> Result<OffsetDateTime, Failure> {
     let Some(epoch) = std::env::var_os(SOURCE_DATE_EPOCH) else {
         let now = OffsetDateTime::now_utc();
         return Ok(now.replace_nanosecond(0).unwrap_or(now));

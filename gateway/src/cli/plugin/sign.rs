@@ -99,7 +99,7 @@ impl Sign {
 }
 
 /// The private key in a file.
-pub(super) fn private(key: &Path) -> Result<PrivateKey, Failure> {
+pub(in crate::cli) fn private(key: &Path) -> Result<PrivateKey, Failure> {
     PrivateKey::from_pem(&read(key)?).map_err(|error| wrong(key, &error))
 }
 
@@ -109,7 +109,7 @@ fn sign(key: &PrivateKey, text: &[u8]) -> Result<(Signed, PublicKey), Failure> {
 }
 
 /// Signs an image of a shelf.
-pub(super) fn sign_image(
+pub(in crate::cli) fn sign_image(
     shelf: &Shelf<'_>,
     digest: &Digest,
     repository: String,
@@ -121,7 +121,7 @@ pub(super) fn sign_image(
 }
 
 /// The repository that a signature is to name.
-pub(super) fn repository(reference: &Reference, named: Option<&str>) -> Result<String, Failure> {
+pub(in crate::cli) fn repository(reference: &Reference, named: Option<&str>) -> Result<String, Failure> {
     let own = || reference.repository_name();
     named.map(str::to_owned).or_else(own).ok_or_else(|| {
         usage("a layout has no repository of its own: name the one that it is signed for, as in `--as registry.example.com/acme/alarm`")

@@ -24,7 +24,7 @@ pub(super) struct Verify {
 }
 
 /// Prints the steps as they are taken.
-struct Steps<'o> {
+pub(in crate::cli) struct Steps<'o> {
     output: &'o mut Output,
     taken: Vec<Json>,
 }
@@ -32,9 +32,9 @@ struct Steps<'o> {
 impl Verify {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let stage = self.place.open(Keep::Here, &self.trusting)?;
-        let mut steps = Steps { output, taken: Vec::new() };
+        let mut steps = Steps::new(output);
         let done = self.steps(&stage, &mut steps);
-        let Steps { output, taken } = steps;
+        let (output, taken) = steps.taken();
         if output.is_json() {
             output.json(&json!({ "reference": self.reference.to_string(), "ok": done.is_ok(), "steps": taken }));
         }
@@ -42,12 +42,20 @@ impl Verify {
     }
 }
 
-impl Steps<'_> {
-    fn passed(&mut self, step: &str, text: &str) {
+impl<'o> Steps<'o> {
+    pub(in crate::cli) const fn new(output: &'o mut Output) -> Self {
+        Self { output, taken: Vec::new() }
+    }
+
+    /// What was printed to, and the steps that were taken.
+    pub(in crate::cli) fn taken(self) -> (&'o mut Output, Vec<Json>) {
+        (self.output, self.taken)
+    }
+    pub(in crate::cli) fn passed(&mut self, step: &str, text: &str) {
         self.tell(step, true, text);
     }
 
-    fn signed(&mut self, by: Option<&str>) {
+    pub(in crate::cli) fn signed(&mut self, by: Option<&str>) {
         match by {
             Some(key) => self.passed("signature", &format!("of the key `{key}`")),
             None => self.passed("signature", "none, and none is asked for (`trust.unsigned`)"),
@@ -55,7 +63,7 @@ impl Steps<'_> {
     }
 
     /// The last line, and how the command ends.
-    fn failed(&mut self, step: &str, failure: Failure) -> Failure {
+    pub(in crate::cli) fn failed(&mut self, step: &str, failure: Failure) -> Failure {
         self.tell(step, false, failure.message());
         failure
     }
@@ -135,7 +143,7 @@ fn file_steps(stage: &Stage, file: &Path, wanted: &Wanted, steps: &mut Steps<'_>
 }
 
 /// The step that a manifest was refused at.
-fn judged(error: &FetchError) -> &'static str {
+pub(in crate::cli) fn judged(error: &FetchError) -> &'static str {
     match error {
         FetchError::Refused { because: Because::Unsigned | Because::Signature | Because::Revoked, .. } => "signature",
         _ => "manifest",
