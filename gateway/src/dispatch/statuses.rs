@@ -34,16 +34,13 @@ impl Caller {
         let (mut trapped, mut heard) = (false, false);
         loop {
             let asked = Asked { message: &input.message, device: &status.device, orders: &orders, trapped, poll };
-            let said = match self.ask_about(asked, with.conversation)? {
-                Some(said) => said,
-                None => {
-                    with.conversation.stopped(&status, &self.health.last_trap());
-                    if trapped {
-                        return Ok(Verdict::Answered { failed: true });
-                    }
-                    trapped = true;
-                    continue;
+            let Some(said) = self.ask_about(asked, with.conversation)? else {
+                with.conversation.stopped(&status, &self.health.last_trap());
+                if trapped {
+                    return Ok(Verdict::Answered { failed: true });
                 }
+                trapped = true;
+                continue;
             };
             let answer = match said {
                 Ok(answer) => answer,
