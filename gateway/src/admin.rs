@@ -7,6 +7,7 @@
 mod audit;
 mod bindings;
 mod caller;
+mod campaigns;
 mod canaries;
 mod certificates;
 mod dead_letters;
@@ -18,6 +19,7 @@ mod https;
 mod local;
 mod metrics;
 mod openapi;
+mod ota;
 mod policies;
 mod query;
 mod recordings;
@@ -47,7 +49,7 @@ pub use self::views::{
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::devices::Devices;
-use crate::dfu::Fleet;
+use crate::dfu::{Desired, Fleet};
 use crate::firmware::Firmware;
 use crate::http::Limits;
 use crate::mqtt::tls::Tls;
@@ -73,6 +75,8 @@ pub struct Parts {
     pub policies: Policies,
     /// Who may connect.
     pub devices: Devices,
+    /// What they are to run.
+    pub desired: Desired,
     /// What they run, and what becomes of their updates.
     pub fleet: Fleet,
     /// What devices can be updated to.

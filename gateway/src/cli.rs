@@ -5,6 +5,7 @@
 
 mod audit;
 mod binding;
+mod campaign;
 mod certs;
 mod check;
 mod client;
@@ -76,6 +77,8 @@ enum Noun {
     Device(device::Device),
     /// Show what devices run and what becomes of their updates; forgive a device.
     Dfu(dfu::Dfu),
+    /// Make, show, watch and stop campaigns: releases for sets of devices, wave by wave.
+    Campaign(campaign::Campaign),
     /// Record what a plugin is asked and answers.
     Record(record::Record),
     /// Build, sign, push and verify plugins, and run recorded messages through them.
@@ -116,6 +119,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Noun::Session(session) => session.run(&mut output),
         Noun::Device(device) => device.run(&mut output),
         Noun::Dfu(dfu) => dfu.run(&mut output),
+        Noun::Campaign(campaign) => campaign.run(&mut output),
         Noun::Record(record) => record.run(&mut output),
         Noun::Plugin(plugin) => plugin.run(&mut output),
         Noun::Firmware(firmware) => firmware.run(&mut output),

@@ -41,7 +41,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::admin::{AdminConfig, HttpsConfig, Role, SocketMode, TokenConfig};
 pub use self::artifacts::ArtifactsConfig;
-pub use self::assignments::{AssignmentConfig, CampaignsConfig};
+pub use self::assignments::{AssignmentConfig, CampaignsConfig, OtaConfig};
 pub use self::bindings::{
     BatchConfig, BindingConfig, BudgetConfig, CommitConfig, Delivery, DfuTopicsConfig, LimitsConfig, Overflow,
     PluginKind, TELEMETRY_FILTERS, TrapsConfig, TrialConfig,

@@ -2,8 +2,8 @@
 
 use super::route::{Answering, Call, Method, Route};
 use super::{
-    Context, audit, bindings, canaries, certificates, dead_letters, devices, dfu, firmware, policies, query,
-    recordings, status,
+    Context, audit, bindings, campaigns, canaries, certificates, dead_letters, devices, dfu, firmware, ota, policies,
+    query, recordings, status,
 };
 use crate::policy::Action::{Administer, Operate, View};
 use crate::policy::Area;
@@ -20,7 +20,17 @@ const fn look(path: &'static str, area: Area, summary: &'static str, handler: fn
     Route { method: Method::Get, path, action: View, area, summary, query: &[], body: None, handler }
 }
 
+/// A route by which an operator says something to a campaign.
+const fn order(path: &'static str, summary: &'static str, handler: fn(Context, Call) -> Answering) -> Route {
+    let (method, action, area) = (Method::Post, Operate, Area::Firmware);
+    Route { method, path, action, area, summary, query: &[], body: None, handler }
+}
+
 const LIMIT: (&str, &str) = ("limit", "How many at most.");
+
+const TOKEN: (&str, &str) = ("token", "The `nextToken` of the page before.");
+
+const CAMPAIGN: &str = "`name`, `release` (`name:version` or a reference) and `devices` (a query, or a list of ids); optionally `waves` (numbers or `\"10%\"`), `success`, `error`, `on_error` (`pause`, `abort`), `start` (`by-hand`, `now`, a time), `approval`, `windows`, `preload`, `downgrade`, `attempts`.";
 
 /// All routes, in the order of the document.
 pub(super) const ROUTES: &[Route] = &[
@@ -263,6 +273,83 @@ pub(super) const ROUTES: &[Route] = &[
             Area::Firmware,
             "List the attempts that are over, the latest first.",
             handler!(dfu::history),
+        )
+    },
+    look("/v1/campaigns", Area::Firmware, "List the campaigns.", handler!(campaigns::list)),
+    look(
+        "/v1/campaigns/{id}",
+        Area::Firmware,
+        "Show a campaign and how many of its devices are how far.",
+        handler!(campaigns::show),
+    ),
+    Route {
+        query: &[
+            ("state", "Only devices in this state: `queued`, `succeeded`, `failed`, ..."),
+            ("wave", "Only devices of this wave."),
+            ("offset", "How many devices come before the first one."),
+            LIMIT,
+        ],
+        ..look(
+            "/v1/campaigns/{id}/devices",
+            Area::Firmware,
+            "List the devices of a campaign in the order of its waves.",
+            handler!(campaigns::devices),
+        )
+    },
+    Route { body: Some(CAMPAIGN), ..order("/v1/campaigns", "Make a campaign.", handler!(campaigns::create)) },
+    Route {
+        action: View,
+        body: Some(CAMPAIGN),
+        ..order(
+            "/v1/campaigns/preview",
+            "Show which devices a campaign would be for, in which waves, and which not and why; nothing is made.",
+            handler!(campaigns::preview),
+        )
+    },
+    order("/v1/campaigns/{id}/approve", "Let a campaign begin that needs an approval.", handler!(campaigns::approve)),
+    order("/v1/campaigns/{id}/start", "Begin a campaign now.", handler!(campaigns::start)),
+    order("/v1/campaigns/{id}/pause", "Stop a campaign until it is resumed.", handler!(campaigns::pause)),
+    order(
+        "/v1/campaigns/{id}/resume",
+        "Let a campaign go on, also in spite of the failures that stopped it.",
+        handler!(campaigns::resume),
+    ),
+    order("/v1/campaigns/{id}/abort", "End a campaign.", handler!(campaigns::abort)),
+    Route {
+        method: Method::Delete,
+        ..order("/v1/campaigns/{id}", "Delete a campaign that is over.", handler!(campaigns::remove))
+    },
+    Route {
+        query: &[TOKEN],
+        ..look("/ota", Area::Firmware, "List the update jobs, the newest first, 50 at once.", handler!(ota::list))
+    },
+    Route {
+        body: Some(
+            "`desiredVersion` and `filters`: `troubleCodes`, `anomalies`, `vehicle` (`vin`, `make`, `model`, `year`), `software` (`swVersion`). All that is not empty must hold, and of each list one value.",
+        ),
+        ..order("/ota/create", "Make an update job for the devices that filters mean now.", handler!(ota::create))
+    },
+    Route {
+        body: Some("`desiredVersion`."),
+        ..order("/ota/create/{device_id}", "Make an update job for one device.", handler!(ota::create_for))
+    },
+    look("/ota/{job_id}", Area::Firmware, "Show an update job.", handler!(ota::show)),
+    Route {
+        query: &[TOKEN],
+        ..look(
+            "/ota/{job_id}/devices",
+            Area::Firmware,
+            "List the devices of a job, 50 at once.",
+            handler!(ota::devices),
+        )
+    },
+    Route {
+        query: &[("filters", "Up to 20 device ids, with commas between them.")],
+        ..look(
+            "/ota/{job_id}/devices/status",
+            Area::Firmware,
+            "Show how devices of a job stand.",
+            handler!(ota::executions),
         )
     },
     look("/v1/collections", Area::Store, "List the collections.", handler!(query::collections)),

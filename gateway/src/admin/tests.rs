@@ -1,5 +1,6 @@
 //! The whole API against real parts: store, registry and policies, without devices and sockets.
 
+mod campaigns;
 mod dfu;
 mod firmware;
 mod letters;
@@ -65,6 +66,7 @@ fn fixture_with(config: &str) -> Fixture {
     let runtime = tokio::runtime::Handle::current();
     let artifacts = Artifacts::open(&Settings::of(&config), runtime, artifacts::Access::Gateway).unwrap();
     let firmware = Firmware::start(&config.firmware, &artifacts, FirmwareMetrics::new(&mut registry)).unwrap();
+    let desired = campaigns::desired(&store, &devices, &config, &mut registry);
     let context = Context::new(Parts {
         gateway_id: "edge-1".to_owned(),
         started_ms: clock.now_ms(),
@@ -72,6 +74,7 @@ fn fixture_with(config: &str) -> Fixture {
         config,
         clock,
         policies,
+        desired,
         fleet,
         firmware,
         devices,

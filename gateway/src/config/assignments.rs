@@ -39,6 +39,18 @@ section! {
         max_campaigns: usize = 200 => restart, in 1..=10_000, hit "causeway_campaigns_refused_total";
         /// Devices of all campaigns that are not over.
         max_devices: usize = 100_000 => restart, in 1..=10_000_000, hit "causeway_campaigns_refused_total";
+        /// What jobs of the fleet API (`/ota`) install.
+        ota: OtaConfig = OtaConfig::default() => restart;
+    }
+}
+
+section! {
+    /// What jobs of the fleet API (`/ota`) install: such a job names a version and nothing else.
+    OtaConfig {
+        /// The name of the firmware; a job installs `<firmware>:<desiredVersion>` of the catalogue. Without it no job can be made.
+        firmware: Option<String> = None => restart;
+        /// The types of devices, their attribute `type`, that jobs are for; all without it.
+        types: Vec<String> = Vec::new() => restart;
     }
 }
 

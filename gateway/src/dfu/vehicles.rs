@@ -54,6 +54,27 @@ impl Campaigns {
         });
         read.await.map_err(|error| CampaignError::Store(error.to_string()))
     }
+
+    /// The vehicles of these devices, as far as they are known.
+    ///
+    /// # Errors
+    /// [`CampaignError::Store`].
+    pub async fn vehicles(&self, devices: &[String]) -> Result<Vec<Option<String>>, CampaignError> {
+        let known = devices.iter().map(|id| {
+            // A device that was removed meanwhile is known to others still.
+            let device = self.device(id).unwrap_or_else(|| Arc::new(Device { id: id.clone(), ..Device::default() }));
+            let parent = device.parent.as_ref().and_then(|parent| self.device(parent));
+            (device, parent)
+        });
+        let known: Vec<_> = known.collect();
+        let (store, declared) = (self.store(), self.store().declared());
+        let read = store.read(move |connection| {
+            let mut lookup = Lookup::new(connection, declared);
+            let facts = known.iter().map(|(device, parent)| lookup.facts(device, parent.as_deref(), None));
+            facts.map(|facts| Ok(facts?.vin)).collect::<rusqlite::Result<_>>()
+        });
+        read.await.map_err(|error| CampaignError::Store(error.to_string()))
+    }
 }
 
 /// Looks things up in one snapshot of the store.

@@ -1,0 +1,216 @@
+//! Campaigns and update jobs as operators see them.
+
+use causeway_core::dfu::Release;
+use serde_json::json;
+
+use super::*;
+use crate::dfu::{Campaigns, CampaignsMetrics, Desired, Releases};
+use crate::firmware::Unready;
+
+/// Of the firmware `tcu` every version is there, and nothing else.
+pub(super) fn desired(store: &Store, devices: &Devices, config: &Config, registry: &mut Registry) -> Desired {
+    let metrics = CampaignsMetrics::new(registry);
+    let campaigns = Campaigns::open(store.clone(), devices.clone(), &config.campaigns, metrics).unwrap();
+    let release = |reference: &str| {
+        let version = reference.strip_prefix("tcu:").ok_or(Unready::Unknown)?;
+        Ok(Arc::new(Release {
+            name: "tcu".to_owned(),
+            version: version.to_owned(),
+            image: format!("sha256:{version}"),
+            size: 1_000,
+            checksum: [0; 32],
+            from: Vec::new(),
+        }))
+    };
+    let releases = Releases { release: Box::new(release), image: Box::new(|_| Ok(())) };
+    Desired::new(config.assignments.clone(), campaigns, releases)
+}
+
+const OTA: &str = "
+listeners: [{name: devices, bind: \"127.0.0.1:0\", plain: {identity: {fixed: legacy}}}]
+campaigns: {ota: {firmware: tcu, types: [tcu]}}
+";
+
+/// Four vehicles, each a device of the type `tcu`.
+async fn fleet(config: &str) -> Fixture {
+    let fixture = fixture_with(config);
+    for (number, year) in [(1, "2014"), (2, "2015"), (3, "2015"), (4, "2016")] {
+        let device = json!({
+            "id": format!("car-{number}"), "groups": ["pilot"],
+            "attributes": { "type": "tcu", "vin": format!("V{number}"), "make": "Fjord", "year": year },
+        });
+        assert_eq!(fixture.admin("POST", "/v1/devices", &device.to_string()).await.0, 200);
+    }
+    fixture.admin("POST", "/v1/devices", r#"{"id": "door", "attributes": {"type": "door", "year": "2015"}}"#).await;
+    fixture
+}
+
+fn asking() -> Json {
+    json!({ "name": "one", "release": "tcu:2.9", "devices": "group=pilot", "waves": [1, "50%"] })
+}
+
+fn names(answer: &Json, key: &str) -> Vec<String> {
+    let items = answer.as_array().unwrap().iter();
+    items.map(|item| item[key].as_str().map_or_else(|| item[key].to_string(), str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn a_campaign_is_what_its_preview_showed_and_goes_through_its_states() {
+    let fixture = fleet(CONFIG).await;
+    let (status, preview) = fixture.admin("POST", "/v1/campaigns/preview", &asking().to_string()).await;
+    assert_eq!((status, &preview["waves"]), (200, &3.into()), "{preview}");
+    assert_eq!(fixture.admin("GET", "/v1/campaigns", "").await.1, json!([]));
+    let (status, made) = fixture.admin("POST", "/v1/campaigns", &asking().to_string()).await;
+    assert_eq!((status, &made["state"], &made["devices"]), (200, &"draft".into(), &4.into()), "{made}");
+    let (_, devices) = fixture.admin("GET", "/v1/campaigns/one/devices", "").await;
+    for key in ["device", "wave", "state"] {
+        assert_eq!(names(&devices, key), names(&preview["devices"], key), "{key}");
+    }
+    assert_eq!(names(&devices, "wave"), ["1", "2", "2", "3"]);
+    for (order, state) in [("start", "running"), ("pause", "paused"), ("resume", "running"), ("abort", "aborted")] {
+        let (status, shown) = fixture.admin("POST", &format!("/v1/campaigns/one/{order}"), "").await;
+        assert_eq!((status, &shown["state"]), (200, &state.into()), "{order}: {shown}");
+    }
+    let (_, shown) = fixture.admin("GET", "/v1/campaigns/one", "").await;
+    assert_eq!((&shown["counts"]["cancelled"], &shown["operator"]), (&4.into(), &"ops".into()), "{shown}");
+    let (status, answer) = fixture.admin("POST", "/v1/campaigns/one/resume", "").await;
+    assert_eq!(status, 409, "{answer}");
+    assert_eq!(fixture.admin("DELETE", "/v1/campaigns/one", "").await.0, 200);
+    assert_eq!(fixture.admin("GET", "/v1/campaigns/one", "").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_campaign_that_needs_an_approval_does_not_start_without_it() {
+    let fixture = fleet(CONFIG).await;
+    let mut asked = asking();
+    asked["approval"] = true.into();
+    asked["start"] = "now".into();
+    fixture.admin("POST", "/v1/campaigns", &asked.to_string()).await;
+    let (status, answer) = fixture.admin("POST", "/v1/campaigns/one/start", "").await;
+    assert_eq!(status, 409, "{answer}");
+    let (status, shown) = fixture.admin("POST", "/v1/campaigns/one/approve", "").await;
+    assert_eq!((status, &shown["state"]), (200, &"running".into()), "{shown}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_campaign_is_said_in_words() {
+    let fixture = fleet(CONFIG).await;
+    for (key, value, expected) in [
+        ("devices", json!("pilot"), "compares nothing"),
+        ("devices", json!("id=nobody"), "for no device"),
+        ("devices", json!(["car-1", "car-9"]), "there is no device `car-9`"),
+        ("release", json!("door:1"), "there is no such firmware"),
+        ("waves", json!(["0%"]), "no size of a wave"),
+        ("windows", json!(["never"]), "`never` is no day"),
+        ("success", json!(101), "write 1 to 100"),
+        ("on_error", json!("panic"), "`pause` or `abort`"),
+        ("start", json!("tomorrow"), "a time with an offset"),
+        ("name", json!("a/b"), "is no name for a campaign"),
+        ("colour", json!("red"), "unknown field"),
+    ] {
+        let mut asked = asking();
+        asked[key] = value;
+        let (status, answer) = fixture.admin("POST", "/v1/campaigns", &asked.to_string()).await;
+        assert_eq!(status, 400, "{key}: {answer}");
+        assert!(answer["error"].as_str().unwrap().contains(expected), "{key}: {answer}");
+    }
+    assert_eq!(fixture.admin("GET", "/v1/campaigns", "").await.1, json!([]));
+}
+
+#[tokio::test]
+async fn viewers_look_and_preview_and_every_change_is_audited() {
+    let fixture = fleet(CONFIG).await;
+    let asked = asking().to_string();
+    let viewer = Some(Role::Viewer);
+    assert_eq!(fixture.ask(viewer, "POST", "/v1/campaigns/preview", &asked).await.0, 200);
+    assert_eq!(fixture.ask(viewer, "POST", "/v1/campaigns", &asked).await.0, 403);
+    assert_eq!(fixture.ask(Some(Role::Operator), "POST", "/v1/campaigns", &asked).await.0, 200);
+    assert_eq!(fixture.ask(viewer, "POST", "/v1/campaigns/one/start", "").await.0, 403);
+    assert_eq!(fixture.ask(viewer, "GET", "/v1/campaigns/one", "").await.0, 200);
+    let (_, entries) = fixture.admin("GET", "/v1/audit?limit=3", "").await;
+    assert_eq!(names(&entries, "outcome"), ["denied", "done", "denied"]);
+}
+
+/// Which vehicles a job would be for, by its filters.
+async fn check_job(fixture: &Fixture, filters: Json, expected: &[&str]) {
+    let body = json!({ "desiredVersion": "2.9", "filters": filters }).to_string();
+    let (status, answer) = fixture.admin("POST", "/ota/create", &body).await;
+    assert_eq!(status, 200, "{filters}: {answer}");
+    let id = answer["jobId"].as_str().unwrap();
+    assert!(id.starts_with("cdf-"), "{id}");
+    let (_, page) = fixture.admin("GET", &format!("/ota/{id}/devices"), "").await;
+    assert_eq!(names(&page["devices"], "deviceId"), expected, "{filters}");
+    assert_eq!(page["nextToken"], Json::Null);
+}
+
+#[tokio::test]
+async fn a_job_is_for_what_its_filters_mean_by_all_elements_of_their_lists_and_by_year() {
+    let fixture = fleet(OTA).await;
+    // As in the example of the original, which could not do this.
+    let example = json!({ "troubleCodes": [], "vehicle": { "vin": [], "make": [], "model": [], "year": [2015] },
+                          "software": { "swVersion": "" } });
+    check_job(&fixture, example, &["car-2", "car-3"]).await;
+    check_job(&fixture, json!({ "vehicle": { "vin": ["V1", "v4"] } }), &["car-1", "car-4"]).await;
+    check_job(&fixture, json!({ "vehicle": { "year": ["2014", "2016"], "make": ["fjord"] } }), &["car-1", "car-4"])
+        .await;
+    let nobody = json!({ "desiredVersion": "2.9", "filters": { "troubleCodes": ["P1"] } });
+    assert_eq!(fixture.admin("POST", "/ota/create", &nobody.to_string()).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_job_is_shown_with_the_states_of_its_executions() {
+    let fixture = fleet(OTA).await;
+    let (status, answer) = fixture.admin("POST", "/ota/create/CAR-2", r#"{"desiredVersion": "2.9"}"#).await;
+    assert_eq!(status, 200, "{answer}");
+    let id = answer["jobId"].as_str().unwrap();
+    let (_, job) = fixture.admin("GET", &format!("/ota/{id}"), "").await;
+    let told = (&job["type"], &job["status"], &job["desiredVersion"], &job["executions"]["QUEUED"]);
+    assert_eq!(told, (&"snapshot".into(), &"IN_PROGRESS".into(), &"2.9".into(), &1.into()), "{job}");
+    let (_, page) = fixture.admin("GET", &format!("/ota/{id}/devices"), "").await;
+    assert_eq!(page["devices"], json!([{ "deviceId": "car-2", "vin": "V2" }]));
+    let status_of =
+        async |filters: &str| fixture.admin("GET", &format!("/ota/{id}/devices/status?filters={filters}"), "").await;
+    assert_eq!(status_of("car-2").await.1["executions"][0]["status"], "QUEUED");
+    assert_eq!((status_of("").await.0, status_of("car-1").await.0), (400, 404));
+    assert_eq!(status_of(&vec!["car-2"; 21].join(",")).await.0, 400);
+    fixture.admin("POST", &format!("/v1/campaigns/{id}/abort"), "").await;
+    assert_eq!(status_of("car-2").await.1["executions"][0]["status"], "CANCELED");
+    assert_eq!(fixture.admin("GET", &format!("/ota/{id}"), "").await.1["status"], "CANCELED");
+}
+
+#[tokio::test]
+async fn jobs_are_listed_fifty_at_once_the_newest_first_and_without_campaigns() {
+    let fixture = fleet(OTA).await;
+    fixture.admin("POST", "/v1/campaigns", &asking().to_string()).await;
+    let mut made = Vec::new();
+    for _ in 0..52 {
+        let (_, answer) = fixture.admin("POST", "/ota/create/car-1", r#"{"desiredVersion": "2.9"}"#).await;
+        made.insert(0, answer["jobId"].as_str().unwrap().to_owned());
+    }
+    let (_, first) = fixture.admin("GET", "/ota", "").await;
+    let token = first["nextToken"].as_str().unwrap();
+    let (_, second) = fixture.admin("GET", &format!("/ota?token={token}"), "").await;
+    assert_eq!([names(&first["jobs"], "jobId"), names(&second["jobs"], "jobId")].concat(), made);
+    assert_eq!((names(&first["jobs"], "jobId").len(), &second["nextToken"]), (50, &Json::Null));
+    assert_eq!(fixture.admin("GET", "/ota?token=cdf-0", "").await.0, 400);
+    assert_eq!(fixture.admin("GET", "/ota/one", "").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_made_is_refused_in_words() {
+    let fixture = fleet(OTA).await;
+    for (body, expected) in [
+        (r#"{"desiredVersion": "2.9"}"#, 400),
+        (r#"{"desiredVersion": "2.9", "filters": {"vehicle": {"vin": [""]}}}"#, 400),
+        (r#"{"desiredVersion": "2.9", "filters": {"colour": ["red"]}}"#, 400),
+        (r#"{"filters": {"vehicle": {"vin": ["V1"]}}}"#, 400),
+    ] {
+        let (status, answer) = fixture.admin("POST", "/ota/create", body).await;
+        assert_eq!(status, expected, "{body}: {answer}");
+    }
+    assert_eq!(fixture.admin("POST", "/ota/create/nobody", r#"{"desiredVersion": "2.9"}"#).await.0, 404);
+    let unset = fleet(CONFIG).await;
+    let (status, answer) = unset.admin("POST", "/ota/create/car-1", r#"{"desiredVersion": "2.9"}"#).await;
+    assert_eq!(status, 400);
+    assert!(answer["error"].as_str().unwrap().contains("campaigns.ota.firmware"), "{answer}");
+}
