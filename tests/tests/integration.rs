@@ -8,6 +8,7 @@ mod it {
     mod admin;
     mod bindings;
     mod bounds;
+    mod campaigns;
     mod canary;
     mod certificates;
     mod compiler;

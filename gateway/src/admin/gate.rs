@@ -145,7 +145,8 @@ fn subject(route: &Route, call: &Call) -> String {
         return call.path.values().map(String::as_str).collect::<Vec<_>>().join(" ");
     }
     let body: Json = serde_json::from_slice(&call.body).unwrap_or_default();
-    body.get("id").and_then(Json::as_str).unwrap_or_else(|| route.area.name()).to_owned()
+    let named = ["id", "name"].into_iter().find_map(|key| body.get(key).and_then(Json::as_str));
+    named.unwrap_or_else(|| route.area.name()).to_owned()
 }
 
 fn respond(answered: Result<Json, Refused>, context: &Context) -> Response {

@@ -50,6 +50,9 @@ pub(super) async fn list(context: Context, call: Call) -> Result<Json, Refused> 
 struct JobAsked {
     desired_version: String,
     filters: Option<FiltersAsked>,
+    /// Makes nothing, and says for which devices the job would be.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -135,6 +138,10 @@ pub(super) async fn create(context: Context, call: Call) -> Result<Json, Refused
     let devices = context.desired.campaigns().of_job(filters, types, &running).await.map_err(refused)?;
     if devices.is_empty() {
         return Err(Refused::unknown("the filters mean no device"));
+    }
+    if asked.dry_run {
+        let ids: Vec<&str> = devices.iter().map(|device| device.id.as_str()).collect();
+        return Ok(json!({ "devices": ids.len(), "deviceIds": ids }));
     }
     job(&context, &call, &asked.desired_version, devices).await
 }

@@ -325,7 +325,7 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         body: Some(
-            "`desiredVersion` and `filters`: `troubleCodes`, `anomalies`, `vehicle` (`vin`, `make`, `model`, `year`), `software` (`swVersion`). All that is not empty must hold, and of each list one value.",
+            "`desiredVersion` and `filters`: `troubleCodes`, `anomalies`, `vehicle` (`vin`, `make`, `model`, `year`), `software` (`swVersion`). All that is not empty must hold, and of each list one value. With `dryRun`, which is true, nothing is made and the devices are told.",
         ),
         ..order("/ota/create", "Make an update job for the devices that filters mean now.", handler!(ota::create))
     },

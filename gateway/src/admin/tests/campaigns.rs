@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::dfu::{Campaigns, CampaignsMetrics, Desired, Releases};
 use crate::firmware::Unready;
+use crate::store::collections::{self, Row, Source};
 
 /// Of the firmware `tcu` every version is there, and nothing else.
 pub(super) fn desired(store: &Store, devices: &Devices, config: &Config, registry: &mut Registry) -> Desired {
@@ -155,6 +156,42 @@ async fn a_job_is_for_what_its_filters_mean_by_all_elements_of_their_lists_and_b
         .await;
     let nobody = json!({ "desiredVersion": "2.9", "filters": { "troubleCodes": ["P1"] } });
     assert_eq!(fixture.admin("POST", "/ota/create", &nobody.to_string()).await.0, 404);
+}
+
+/// What telemetry plugins have learnt, as they write it.
+async fn learn(fixture: &Fixture, collection: &'static str, document: Json) {
+    let store = &fixture.context.store;
+    if store.declared().is_empty() {
+        store.declare(crate::telemetry::collections().unwrap()).await.unwrap();
+    }
+    let collection = store.declared()[collection].clone();
+    let source = Source { binding: "telemetry", position: None, item: 0, sender: "car", received_ms: 1 };
+    let row = Row::new(&collection, &source, document.to_string()).unwrap();
+    store.write_synced(move |tx| collections::insert(tx, &collection, &[row], 0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_knows_vehicles_by_what_telemetry_and_the_asset_library_said() {
+    let fixture = fleet(OTA).await;
+    let codes = json!({ "P1": { "code": "P1", "active": true, "sentat": 5 },
+                        "P2": { "code": "P2", "active": false, "sentat": 5 },
+                        "P3": { "code": "P3", "active": true, "sentat": 1 } });
+    let known = json!({ "vin": "V2", "attributes": { "model": "F" }, "trouble_codes": codes,
+                        "anomalies": { "OilTemp": { "active": true, "sentat": 5 } }, "cleared": { "trouble_codes": 2 } });
+    learn(&fixture, "shared_cardata", known).await;
+    learn(&fixture, "devices", json!({ "deviceid": "car-3", "softwareversion": "2.8" })).await;
+    check_job(&fixture, json!({ "troubleCodes": ["P9", "P1"] }), &["car-2"]).await;
+    check_job(&fixture, json!({ "anomalies": ["OilTemp"], "vehicle": { "model": ["f"] } }), &["car-2"]).await;
+    check_job(&fixture, json!({ "software": { "swVersion": "2.8" } }), &["car-3"]).await;
+    for (code, why) in [("P2", "it is not active"), ("P3", "it was cleared")] {
+        let body = json!({ "desiredVersion": "2.9", "filters": { "troubleCodes": [code] } }).to_string();
+        assert_eq!(fixture.admin("POST", "/ota/create", &body).await.0, 404, "{why}");
+    }
+    let dry = json!({ "desiredVersion": "2.9", "dryRun": true, "filters": { "vehicle": { "year": [2015] } } });
+    let (_, before) = fixture.admin("GET", "/ota", "").await;
+    let (status, answer) = fixture.admin("POST", "/ota/create", &dry.to_string()).await;
+    assert_eq!((status, &answer["deviceIds"]), (200, &json!(["car-2", "car-3"])), "{answer}");
+    assert_eq!(fixture.admin("GET", "/ota", "").await.1, before);
 }
 
 #[tokio::test]
