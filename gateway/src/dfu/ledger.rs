@@ -28,6 +28,7 @@ const WAITING: usize = 64;
 pub type Also = Arc<dyn Fn(&Transaction<'_>) -> rusqlite::Result<()> + Send + Sync>;
 
 /// What is to be written of a device.
+#[derive(Clone)]
 pub(super) struct Record {
     /// Of two records the one with the higher number is newer.
     pub(super) number: u64,
@@ -216,8 +217,8 @@ impl Ledger {
         for _ in replies.iter().filter(|reply| reply.command) {
             self.metrics.unsent("store");
         }
-        // The closure that shared the group has run.
-        let Some(group) = Arc::into_inner(group) else { return };
+        // The closure that shares the group may be alive for a moment still.
+        let group = Arc::try_unwrap(group).unwrap_or_else(|shared| (*shared).clone());
         let mut waiting = self.lock();
         waiting.waiters.extend(waiters);
         for (device, record) in group {

@@ -150,6 +150,19 @@ async fn an_attempt_that_was_sent_before_the_process_died_has_failed_when_the_ol
     assert_eq!(attempts(&gateway), 2);
 }
 
+/// What is counted is written now and then; the end of the process is such a time.
+#[tokio::test]
+async fn what_was_counted_is_written_when_the_gateway_is_stopped() {
+    let mut gateway = updating(json!({ "flush": "1h" })).start().await;
+    let mut one = device(&gateway, "d1").await;
+    say_until(&mut one, "d1", &status("1", None), "WRITE").await;
+    say(&mut one, "d1", &status("1", Some(4))).await;
+    gateway.stop().await;
+    gateway.launch().await;
+    let target = shown(&gateway, "d1")["target"].clone();
+    assert_eq!((&target["offset"], &target["blocks"], &target["bytes"]), (&json!(4), &json!(2), &json!(8)), "{target}");
+}
+
 #[tokio::test]
 async fn a_device_that_is_silent_in_the_middle_is_shown_as_stalled() {
     let gateway = updating(json!({ "stalled": "1s", "flush": "100ms" })).start().await;

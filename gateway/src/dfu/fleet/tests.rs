@@ -186,13 +186,19 @@ async fn a_block_goes_out_at_once_and_the_order_to_start_it_only_from_the_disk()
 
 #[tokio::test]
 async fn nothing_goes_out_of_what_the_store_does_not_take_and_the_next_transaction_has_all_of_it() {
-    let scene = Scene::new(DfuConfig::default()).await;
+    let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
     scene.transfers("a", 10);
-    scene.store.shutdown().await;
+    let locker = Connection::open(scene.home.path().join("store.sqlite")).unwrap();
+    locker.execute_batch("begin immediate").unwrap();
     assert!(scene.fleet.parts.ledger.write().await.is_none());
     assert_eq!(scene.commands(), 2);
     assert!(scene.metrics().contains("causeway_dfu_unsent_total{reason=\"store\"} 1"), "{}", scene.metrics());
     assert!(scene.metrics().contains("causeway_dfu_waiting 1"));
+    locker.execute_batch("rollback").unwrap();
+    assert_eq!(scene.speaks("a", &says("1", Some(1_000)), 11), Step::Swap, "it asks again");
+    scene.fleet.parts.ledger.write().await.unwrap();
+    assert_eq!(scene.commands(), 3);
+    assert_eq!(scene.turns().await, ["a Assigned", "a Started", "a SwapSent(1)", "a SwapSent(1)"]);
 }
 
 #[tokio::test]
