@@ -68,7 +68,7 @@ async fn say(device: &mut Device, name: &str, version: &str, offset: Option<u64>
     if let Some(offset) = offset {
         status["status"] = json!({ "version": "0.1.1", "offset": offset });
     }
-    assert!(device.publish(Publish::new(format!("dfu/{name}/status"), status.to_string(), 1)).await < 0x80);
+    assert!(device.publish(Publish::new(&format!("dfu/{name}/status"), status.to_string(), 1)).await < 0x80);
     let command: Value = serde_json::from_slice(&device.message().await.payload).unwrap();
     command["op"].as_str().unwrap().to_owned()
 }
