@@ -11,6 +11,8 @@ section! {
         poll: Duration = Duration::from_secs(300) => restart, in Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
         /// By how many percent that time is made shorter or longer at random, so that devices do not ask all at once.
         jitter: u32 = 10 => restart, in 0..=100;
+        /// How long a command waits for a device that is away. A device asks again, and an answer to what it asked before must not meet it then: most devices believe whatever comes.
+        command_expiry: Duration = Duration::from_secs(15) => restart, in Duration::from_secs(1)..=Duration::from_secs(30 * 86_400), hit "causeway_mqtt_expired_messages_total";
         /// How often a device is told to start a release; when the last attempt has failed too, it is quarantined for that version until `causeway dfu forgive`.
         attempts: u32 = 3 => restart, in 1..=1_000, hit "causeway_dfu_turns_total";
         /// Time between a failed attempt and the next; it doubles with each.

@@ -138,6 +138,19 @@ impl Conversation {
         self.ground.fleet.refused(&status.device.id, problem, self.clock.now_ms());
     }
 
+    /// What is said about a command beside its payload: until when it is one, and what the device gave to know the answer
+    /// by.
+    #[must_use]
+    pub fn properties(&self, status: &Status<'_>, content_type: Option<String>) -> Properties {
+        let readable = |text: &String| text.len() <= MAX_CONTENT_TYPE && !text.chars().any(char::is_control);
+        Properties {
+            expiry_s: Some(self.ground.fleet.command_expiry_s()),
+            content_type: content_type.filter(readable).map(ByteString::from),
+            correlation: status.message.properties.correlation.clone(),
+            ..Properties::default()
+        }
+    }
+
     /// Where the answer to a status may go, best first: where the device asks for it, if it may receive it there, and to
     /// its command topic.
     pub fn ways(&mut self, status: &Status<'_>) -> Vec<ByteString> {
@@ -171,17 +184,6 @@ impl Conversation {
 }
 
 impl Status<'_> {
-    /// What is said about a command beside its payload: what the device gave to know the answer by.
-    #[must_use]
-    pub fn properties(&self, content_type: Option<String>) -> Properties {
-        let readable = |text: &String| text.len() <= MAX_CONTENT_TYPE && !text.chars().any(char::is_control);
-        Properties {
-            content_type: content_type.filter(readable).map(ByteString::from),
-            correlation: self.message.properties.correlation.clone(),
-            ..Properties::default()
-        }
-    }
-
     fn line(&self, publish: &Publish) -> Line {
         Line { publish: publish.clone(), progress: self.progress.clone() }
     }

@@ -172,6 +172,11 @@ impl Fleet {
         self.parts.table.change(device, |_, entry| entry.problem = Some((problem, now_ms)));
     }
 
+    /// How many seconds a command waits for its device.
+    pub(super) fn command_expiry_s(&self) -> u32 {
+        u32::try_from(self.parts.config.command_expiry.as_secs()).unwrap_or(u32::MAX)
+    }
+
     /// Counts a status about a device that its sender does not answer for.
     pub(super) fn stranger(&self) {
         self.parts.metrics.strangers.inc();

@@ -97,7 +97,7 @@ impl Answering<'_> {
 
     /// The command as a message to the first topic that the plugin may publish to.
     fn reply(&mut self, status: &Status<'_>, command: &Bytes, content_type: Option<String>) -> Option<Message> {
-        let properties = status.properties(content_type);
+        let properties = self.conversation.properties(status, content_type);
         for topic in self.conversation.ways(status) {
             match self.gate.command(&topic, command.clone(), properties.clone()) {
                 Ok(message) => return Some(message),

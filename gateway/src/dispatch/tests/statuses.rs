@@ -17,7 +17,7 @@ bindings: [{name: dfu, kind: dfu, plugin: ./own.wasm}]";
     let mut config = crate::config::parse(text, std::path::Path::new("/etc/causeway.yaml")).unwrap();
     let traps = TrapsConfig { most: 5, ..TrapsConfig::default() };
     let trial = TrialConfig { inputs: 10, failures: 50, ..TrialConfig::default() };
-    BindingConfig { plugin, traps, trial, ..config.bindings.remove(0) }
+    BindingConfig { plugin, traps, trial, partitions: 2, ..config.bindings.remove(0) }
 }
 
 fn status(sender: &str, payload: &'static [u8]) -> Message {
