@@ -4,6 +4,9 @@
 #[path = "../../gateway/host/tests/support/guest.rs"]
 mod guest;
 
+#[path = "../../gateway/host/tests/support/dfu_guest.rs"]
+mod dfu_guest;
+
 mod it {
     mod admin;
     mod bindings;
@@ -14,6 +17,7 @@ mod it {
     mod compiler;
     mod crash_points;
     mod deadletters;
+    mod dfu;
     mod dfu_fleet;
     mod dfu_plugin;
     mod durability;
