@@ -209,7 +209,9 @@ impl Config {
             signed.resolve(base);
         }
         for rule in &mut self.assignments {
-            // Anything else is a release of the catalogue.
+            if crate::firmware::is_named(&rule.release) {
+                continue;
+            }
             if let Ok(reference) = rule.release.parse::<Reference>() {
                 rule.release = reference.resolved(base).to_string();
             }

@@ -132,4 +132,14 @@ mod tests {
             assert_eq!(problems[0].line, Some(3), "{problems:?}");
         }
     }
+
+    #[test]
+    fn a_release_of_the_catalogue_is_no_file() {
+        let release = |text: &str| {
+            let config = parse(&format!("{{name: all, devices: \"*\", release: \"{text}\"}}")).unwrap();
+            config.assignments[0].release.clone()
+        };
+        assert_eq!(release("motor:0.1.1"), "motor:0.1.1");
+        assert!(release("motor.bin").starts_with("file://"), "{}", release("motor.bin"));
+    }
 }
