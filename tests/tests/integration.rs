@@ -23,6 +23,7 @@ mod it {
     mod durability;
     mod examples;
     mod extend;
+    mod firmware;
     mod first_light;
     mod hostile;
     mod house;

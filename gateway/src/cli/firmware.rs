@@ -27,6 +27,8 @@ enum Verb {
     Push(Box<push::Push>),
     /// Verify and fetch an image: into what the gateway keeps, or into a file.
     Pull(pull::Pull),
+    /// Have a running gateway fetch a release, and show how far that is.
+    Ask(list::Ask),
     /// List the releases that a running gateway knows.
     List(list::List),
     /// Go through the steps of trust, and fail at the first that fails.
@@ -40,6 +42,7 @@ impl Firmware {
         match self.verb {
             Verb::Push(push) => push.run(output),
             Verb::Pull(pull) => pull.run(output),
+            Verb::Ask(ask) => ask.run(output),
             Verb::List(list) => list.run(output),
             Verb::Verify(verify) => verify.run(output),
             Verb::Pin(pin) => pin.run(output),

@@ -14,6 +14,14 @@ pub(super) struct List {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Ask {
+    /// Where the release is found, or its `name:version`.
+    reference: String,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Pin {
     /// The tag, as `list` shows it: `oci://host/repository:tag` or `oci-layout://folder:tag`.
     reference: String,
@@ -50,6 +58,20 @@ impl List {
             if !item["problem"].is_null() {
                 output.line(format_args!("\n{reference}: {}", plain(&item["problem"])));
             }
+        }
+        Ok(())
+    }
+}
+
+impl Ask {
+    pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
+        let body = json!({ "reference": self.reference });
+        let asked = self.client.change("POST", &["v1", "firmware", "pull"], Some(&body))?;
+        if output.is_json() {
+            output.json(&asked);
+        } else {
+            let why = if asked["problem"].is_null() { String::new() } else { format!(": {}", plain(&asked["problem"])) };
+            output.line(format_args!("{}: {}{why}", self.reference, text(&asked, "state")));
         }
         Ok(())
     }
