@@ -70,7 +70,8 @@ impl Ask {
         if output.is_json() {
             output.json(&asked);
         } else {
-            let why = if asked["problem"].is_null() { String::new() } else { format!(": {}", plain(&asked["problem"])) };
+            let why =
+                if asked["problem"].is_null() { String::new() } else { format!(": {}", plain(&asked["problem"])) };
             output.line(format_args!("{}: {}{why}", self.reference, text(&asked, "state")));
         }
         Ok(())
