@@ -25,10 +25,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Where releases are looked up; nothing here waits.
 pub struct Releases {
     /// What a reference stands for now.
-    pub release: Box<dyn Fn(&str) -> Result<Arc<Release>, Unready> + Send + Sync>,
+    pub release: Find<Arc<Release>>,
     /// Whether the image of that digest can be served.
-    pub image: Box<dyn Fn(&str) -> Result<(), Unready> + Send + Sync>,
+    pub image: Find<()>,
 }
+
+/// Looks something up, or says why it is not to be had now.
+pub type Find<T> = Box<dyn Fn(&str) -> Result<T, Unready> + Send + Sync>;
 
 /// Who gets what; clones share it.
 #[derive(Clone)]
