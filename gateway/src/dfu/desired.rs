@@ -31,7 +31,7 @@ pub struct Releases {
 }
 
 /// Looks something up, or says why it is not to be had now.
-pub type Find<T> = Box<dyn Fn(&str) -> Result<T, Unready> + Send + Sync>;
+type Find<T> = Box<dyn Fn(&str) -> Result<T, Unready> + Send + Sync>;
 
 /// Who gets what; clones share it.
 #[derive(Clone)]
