@@ -4,6 +4,7 @@
 mod guest;
 
 mod cost;
+mod dfu;
 mod plugins;
 mod policy;
 mod rates;
@@ -12,6 +13,7 @@ mod rows;
 mod supply;
 
 pub(crate) use cost::{growth, idle, silent, start};
+pub(crate) use dfu::dfu;
 pub(crate) use plugins::plugins;
 pub(crate) use policy::policy;
 pub(crate) use rates::{durable, throughput};

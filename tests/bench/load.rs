@@ -6,6 +6,7 @@
 pub(crate) mod client;
 pub(crate) mod publisher;
 pub(crate) mod subscriber;
+pub(crate) mod updates;
 
 use serde_json::Value;
 use std::sync::Arc;

@@ -24,7 +24,7 @@ use std::env;
 /// Name, what it shows, how to run it.
 type Bench = (&'static str, &'static str, fn());
 
-const BENCHES: [Bench; 12] = [
+const BENCHES: [Bench; 13] = [
     ("throughput", "deliveries and latency: 1 to 1, 50 to 1, 1 to 50, flat out and at fixed load", benches::throughput),
     ("durable", "publish to PUBACK with a durable binding, beside a bare group commit", benches::durable),
     ("rows", "publish to committed rows, beside a bare loop; the plugin beside native code", benches::rows),
@@ -34,6 +34,11 @@ const BENCHES: [Bench; 12] = [
     ("router", "the two candidate shapes of the live path, without sockets", router_shapes::run),
     ("plugins", "a plugin call beside native code, a trap, 100 instances, a misbehaving neighbour", benches::plugins),
     ("supply", "cold start of a plugin, the pause of a swap, memory while 18 MB compile", benches::supply),
+    (
+        "dfu",
+        "1,000 devices updating at once beside an echo, memory, polling; the plugin beside native code",
+        benches::dfu,
+    ),
     ("policy", "a decision asked and remembered, effects authorised in a second", benches::policy),
     ("retention", "inserts into a collection with and without trimming beside them", benches::retention),
     ("start", "time from exec to the first CONNACK, and idle memory", benches::start),

@@ -179,6 +179,15 @@ pub(crate) fn memory(pid: u32) -> (u64, u64) {
     (field("VmRSS:").unwrap_or(0), field("VmHWM:").unwrap_or(0))
 }
 
+/// Seconds of processor time that a process has used.
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    // In user and in kernel mode, in hundredths, behind the name in brackets, which may have blanks.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let hundredths = |at: usize| fields.get(at).and_then(|field| field.parse().ok()).unwrap_or(0.0);
+    (hundredths(11) + hundredths(12)) / 100.0
+}
+
 fn place(last: u8) -> (tempfile::TempDir, IpAddr, Pki) {
     let folder = tempfile::Builder::new().prefix("causeway-bench-").tempdir().unwrap();
     let [_, _, high, low] = std::process::id().to_be_bytes();

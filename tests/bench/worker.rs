@@ -4,7 +4,7 @@ use crate::bare;
 use crate::histogram::Histogram;
 use crate::load::client::{Client, Target};
 use crate::load::publisher::Publisher;
-use crate::load::{Cell, Run, subscriber};
+use crate::load::{Cell, Run, subscriber, updates};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -66,6 +66,7 @@ pub(crate) fn run(task: &str) {
             "cell" => cell(&task).await,
             "bare" => bare::run(&Cell::from_json(&task)).await,
             "idle" => idle(&task).await,
+            "updates" => updates::run(&task).await,
             "silent" => silent(&task).await,
             "filters" => filters(&task).await,
             "topics" => topics(&task).await,

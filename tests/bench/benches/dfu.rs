@@ -1,0 +1,218 @@
+//! Firmware updates: a thousand devices at once beside a bare echo and beside native code, what they cost in memory,
+//! and what devices cost that have nothing to do.
+
+use super::plugins::statuses;
+use crate::load::updates::{NEW, OLD};
+use crate::peer::{Peer, cpu_seconds, memory, setup};
+use crate::table::{Table, count, mib, ms};
+use crate::worker::Worker;
+use causeway_tests::Setup;
+use serde_json::{Value, json};
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// A debug build shows that the bench runs, with less of everything; its figures mean nothing.
+const SMALL: bool = cfg!(debug_assertions);
+
+const DEVICES: usize = if SMALL { 20 } else { 1000 };
+const SECONDS: f64 = if SMALL { 2.0 } else { 10.0 };
+
+/// Bytes that a command in the packed form has beside its data, with a version of five bytes.
+const OVERHEAD: u32 = 22;
+
+const KIB: u32 = 1 << 10;
+const MIB: u32 = 1 << 20;
+
+pub(crate) fn dfu() {
+    updates();
+    whole();
+    polls();
+}
+
+/// What a run of devices came to.
+struct Outcome {
+    said: Value,
+    /// Resident memory of the gateway with all devices connected, and the most while they ran, KiB.
+    idle: u64,
+    most: u64,
+    /// Seconds of processor time of the gateway.
+    cpu: f64,
+}
+
+impl Outcome {
+    fn number(&self, name: &str) -> f64 {
+        self.said[name].as_f64().unwrap()
+    }
+
+    fn rate(&self, name: &str) -> f64 {
+        self.number(name) / self.number("seconds")
+    }
+
+    fn turn(&self, share: &str) -> String {
+        ms(self.said["turn"][share].as_f64().unwrap())
+    }
+}
+
+/// A gateway that has devices updated to an image of so many bytes.
+fn updating(size: u32, version: &str) -> Setup {
+    let setup = setup()
+        .set("bindings", json!([{ "name": "dfu", "kind": "dfu" }]))
+        .set("assignments", json!([{ "name": "all", "devices": "*", "release": format!("app:{version}") }]));
+    let image: Vec<u8> = (0..size).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let file = setup.path("image");
+    fs::write(&file, image).unwrap();
+    let _ = setup.write_config();
+    let push = ["firmware", "push", "image", "--name", "app", "--version", version, "-c", "causeway.yaml"];
+    let output = setup.command(&push);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    setup
+}
+
+/// Connects so many devices, each with a certificate of its own, and has them do what `task` says.
+fn run(setup: Setup, devices: usize, task: Value) -> Outcome {
+    let peer = Peer::causeway(setup);
+    let names: Vec<String> = (0..devices).map(|n| format!("device-{n}")).collect();
+    let mut whole = json!({ "kind": "updates", "connection": peer.connection(&names), "names": names });
+    whole.as_object_mut().unwrap().extend(task.as_object().unwrap().clone());
+    let mut worker = Worker::start(&whole);
+    worker.line();
+    thread::sleep(Duration::from_secs(1));
+    let (pid, stop) = (peer.pid(), Arc::new(AtomicBool::new(false)));
+    let (idle, before) = (memory(pid).0, cpu_seconds(pid));
+    let watching = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            let mut most = 0;
+            while !stop.load(Ordering::Relaxed) {
+                most = most.max(memory(pid).0);
+                thread::sleep(Duration::from_millis(100));
+            }
+            most
+        }
+    });
+    worker.go();
+    let said = worker.line();
+    let cpu = cpu_seconds(pid) - before;
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(said["lost"], 0, "{said}");
+    Outcome { said, idle, most: watching.join().unwrap(), cpu }
+}
+
+/// Blocks and memory, beside an echo.
+fn updates() {
+    let settings = format!(
+        "{DEVICES} devices over mTLS, each with its own certificate, status and command at QoS 1, packed CBOR, one status \
+         under way for each device and no pause; {SECONDS} s a row, in which a device that has nearly all of the image begins \
+         again. Memory is resident memory of the gateway: with all devices connected and silent, and at most while they update.\n\
+         The echo: as many devices of a gateway without plugins send themselves messages of the size of a command, so that \
+         the bytes of a block come in as well as go out; there is no plugin, no image and no second message on its way.\n\
+         The last ratio is computed: with the plugin's rules as native code a block would take the gateway less processor time by \
+         what a call takes longer than native code, which is measured without a gateway (bench `plugins`)."
+    );
+    let head = [
+        "what",
+        "image",
+        "mtu",
+        "blocks/s",
+        "MiB/s",
+        "p50 ms",
+        "p99 ms",
+        "idle MiB",
+        "most MiB",
+        "more",
+        "of the echo",
+        "aim",
+    ];
+    let mut table = Table::new("Updates at once", &settings, &head);
+    for mtu in [512, 4096] {
+        let task = json!({ "mode": "echo", "bytes": mtu + OVERHEAD, "seconds": SECONDS });
+        let echo = run(setup(), DEVICES, task);
+        let bare = echo.rate("blocks");
+        let (guest, native) = statuses::packed(usize::try_from(mtu).unwrap());
+        let longer = (guest - native) / 1000.0;
+        table.row(row("echo", "", mtu, &echo, String::new(), None));
+        for (name, size) in [("1 MiB", MIB), ("64 MiB", 64 * MIB)] {
+            let task = json!({ "mode": "stream", "mtu": mtu, "size": size, "seconds": SECONDS });
+            let updates = run(updating(size, NEW), DEVICES, task);
+            let ratio = format!("{:.2}x", updates.rate("blocks") / bare);
+            table.row(row("update", name, mtu, &updates, ratio, Some(longer)));
+        }
+    }
+    table.print();
+}
+
+fn row(what: &str, image: &str, mtu: u32, outcome: &Outcome, ratio: String, longer: Option<f64>) -> Vec<String> {
+    let mib_a_second = outcome.rate("bytes") / f64::from(MIB);
+    // The time before the measuring, a fifth, counts as well.
+    let micros = outcome.cpu * 1e6 / (outcome.number("blocks") * 1.2);
+    let native = longer.map(|longer| (micros - longer) / micros);
+    vec![
+        what.into(),
+        image.into(),
+        mtu.to_string(),
+        count(outcome.rate("blocks")),
+        format!("{mib_a_second:.1}"),
+        outcome.turn("p50"),
+        outcome.turn("p99"),
+        mib(outcome.idle),
+        mib(outcome.most),
+        mib(outcome.most.saturating_sub(outcome.idle)),
+        ratio,
+        format!("{micros:.1}"),
+        native.map(|ratio| format!("{ratio:.2}x")).unwrap_or_default(),
+        longer.map(|_| "32 MiB more, 0.6x, 0.8x".to_owned()).unwrap_or_default(),
+    ]
+}
+
+/// From the first status to the last confirmation, with everything that turns on the way.
+fn whole() {
+    let size = if SMALL { 16 * KIB } else { MIB };
+    let settings = format!(
+        "{DEVICES} devices over mTLS, mtu 4096, from {OLD} to {NEW}, an image of {} KiB: all blocks, swap, and the \
+         confirmation of the new version; each swap waits for its attempt to be on the disk.",
+        size / KIB
+    );
+    let mut table =
+        Table::new("Updates from beginning to end", &settings, &["devices", "updated", "seconds", "MiB/s", "p99 ms"]);
+    let outcome = run(updating(size, NEW), DEVICES, json!({ "mode": "whole", "mtu": 4096, "seconds": 120 }));
+    table.row(vec![
+        DEVICES.to_string(),
+        count(outcome.number("synced")),
+        format!("{:.1}", outcome.number("seconds")),
+        format!("{:.1}", outcome.rate("bytes") / f64::from(MIB)),
+        outcome.turn("p99"),
+    ]);
+    table.print();
+}
+
+/// Devices that have what they are to have.
+fn polls() {
+    /// Seconds between two statuses of ten thousand devices, as the gateway tells them by default.
+    const EVERY: f64 = 300.0;
+    const MEANT: f64 = 10_000.0;
+    let every = if SMALL { 1.0 } else { 3.0 };
+    let rate = DEVICES as f64 / every;
+    let compressed = rate / (MEANT / EVERY);
+    let settings = format!(
+        "{DEVICES} devices that are up to date ask every {every} s: {rate:.0} statuses a second, {compressed:.0} times what \
+         10,000 devices ask that poll every {EVERY} s. The last column is the processor time of the gateway divided by that; what \
+         the connections themselves cost is in the table of idle connections.",
+    );
+    let head = ["statuses/s", "p99 ms", "% of a core", "% for 10,000 at 300 s", "aim"];
+    let mut table = Table::new("Devices that only ask", &settings, &head);
+    let task = json!({ "mode": "poll", "every": every, "seconds": if SMALL { 3.0 } else { 30.0 } });
+    let outcome = run(updating(64 * KIB, NEW), DEVICES, task);
+    // The time before the measuring, a fifth, counts as well.
+    let share = outcome.cpu / (outcome.number("seconds") * 1.2) * 100.0;
+    table.row(vec![
+        count(outcome.rate("synced")),
+        outcome.turn("p99"),
+        format!("{share:.1}"),
+        format!("{:.2}", share / compressed),
+        "5 %".into(),
+    ]);
+    table.print();
+}
