@@ -18,6 +18,7 @@ mod it {
     mod crash_points;
     mod deadletters;
     mod dfu;
+    mod dfu_devices;
     mod dfu_fleet;
     mod dfu_plugin;
     mod durability;
