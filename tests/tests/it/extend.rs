@@ -1,7 +1,7 @@
 //! The pages for plugin authors work as they stand, and the example plugin does what it says in a running gateway.
 
 use crate::setup;
-use causeway_tests::{Publish, peers, wait};
+use causeway_tests::{Publish, peers, simulated, wait};
 use serde_json::json;
 use std::fmt::Write;
 use std::fs;
@@ -57,7 +57,8 @@ fn with_cargo(command: &mut Command) -> &mut Command {
 async fn follow(page: &str) -> String {
     let (home, programs) = (tempfile::tempdir().unwrap(), programs());
     let log = fs::File::create(home.path().join("said.log")).unwrap();
-    let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap());
+    let (python, path) = (root().join("target/venv/bin"), std::env::var("PATH").unwrap());
+    let path = format!("{}:{}:{path}", programs.path().display(), python.display());
     let mut shell = Command::new("setpriv");
     shell
         .args(["--pdeathsig", "TERM", "bash", "-c"])
@@ -89,6 +90,21 @@ async fn a_plugin_lives_as_the_readme_says_from_its_build_to_a_start_without_its
     // The port of the page may be somebody else's here.
     let said = follow(&section.replace("127.0.0.1:5000", &setup().address(5000).to_string())).await;
     for part in ["of the key `release`", "rolled back"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[tokio::test]
+async fn two_devices_update_through_a_campaign_as_the_readme_says() {
+    let Some(_) = peers::require("docker-registry") else { return };
+    let Some(_) = peers::python_with("cbor2, paho.mqtt.client", "cbor2 paho-mqtt") else { return };
+    // What the page compiles without a network is fetched by this.
+    let _ = simulated::embedded_update();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("## A device's update\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let said = follow(&section.replace("127.0.0.1", &setup().address(0).ip().to_string())).await;
+    for part in ["truck-7: 0.1.1 is good", "truck-8: 0.1.1 is good", "100000 bytes in 196 blocks", "finished"] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
 }
