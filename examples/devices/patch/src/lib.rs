@@ -12,7 +12,7 @@ pub trait Slots {
     /// The byte of the running image at `at`; none behind its end.
     fn old(&mut self, at: u32) -> Option<u8>;
     /// Appends a byte to the new image.
-    fn new(&mut self, byte: u8);
+    fn append(&mut self, byte: u8);
 }
 
 /// The patch is none, or not one for the image that runs. The device asks for the full image then: it reports its version
@@ -227,7 +227,7 @@ impl Apply {
             Inner::Nearly(size) => {
                 let at = u32::try_from(self.at).map_err(|_| Bad::Range)?;
                 let old = slots.old(at).ok_or(Bad::Range)?;
-                slots.new(byte.wrapping_add(old));
+                slots.append(byte.wrapping_add(old));
                 self.at += 1;
                 self.left -= 1;
                 if size > 1 { Inner::Nearly(size - 1) } else { Inner::ExtraSize(none) }
@@ -240,7 +240,7 @@ impl Apply {
                 },
             },
             Inner::Extra(size) => {
-                slots.new(byte);
+                slots.append(byte);
                 self.left -= 1;
                 if size > 1 { Inner::Extra(size - 1) } else { Inner::Seek(none) }
             }

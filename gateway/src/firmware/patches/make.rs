@@ -112,7 +112,7 @@ mod tests {
             self.old.get(at as usize).copied()
         }
 
-        fn new(&mut self, byte: u8) {
+        fn append(&mut self, byte: u8) {
             self.new.push(byte);
         }
     }
