@@ -124,7 +124,9 @@ fn updates() {
         "most MiB",
         "more",
         "of the echo",
-        "aim",
+        "µs a block",
+        "of native",
+        "aims",
     ];
     let mut table = Table::new("Updates at once", &settings, &head);
     for mtu in [512, 4096] {
