@@ -144,6 +144,7 @@ fn target(row: &Row<'_>, version: String) -> rusqlite::Result<Target> {
         by: by_of(row, "by_kind", "by_name")?,
         from: row.get("from_version")?,
         restart: row.get("restart")?,
+        astray: false,
         started_ms: row.get("started_ms")?,
         tally: Tally {
             offset: row.get("offset")?,

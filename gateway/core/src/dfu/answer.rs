@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{Assignment, Heard, Orders, Step};
+use super::{Assignment, Heard, MAX_VERSION_BYTES, Orders, Step};
 
 /// What a plugin must not tell a device. It is the plugin's fault, and the device is not told.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -10,6 +10,9 @@ pub enum Overstep {
     /// There is nothing that the device is to get.
     #[error("it gives firmware to a device that is to get none")]
     NoOrders,
+    /// A version that is longer than versions are.
+    #[error("it says that the device runs a version of {0} bytes, more than {MAX_VERSION_BYTES}")]
+    Version(usize),
     /// A block that is not of the image, or empty.
     #[error("it gives {length} bytes from {offset} on, of {size}")]
     Outside {
@@ -45,6 +48,9 @@ pub enum Overstep {
 /// # Errors
 /// [`Overstep`].
 pub fn check(orders: &Orders, heard: &Heard, step: &Step, patches: &[(String, u64)]) -> Result<(), Overstep> {
+    if heard.version.len() > MAX_VERSION_BYTES {
+        return Err(Overstep::Version(heard.version.len()));
+    }
     let assignment = match (step, orders) {
         (Step::Wait | Step::Sync, _) => return Ok(()),
         (_, Orders::Update(assignment)) => assignment,
@@ -67,6 +73,9 @@ pub fn check(orders: &Orders, heard: &Heard, step: &Step, patches: &[(String, u6
 fn swap(assignment: &Assignment, heard: &Heard, patches: &[(String, u64)]) -> Result<(), Overstep> {
     if !assignment.swap {
         return Err(Overstep::NotNow);
+    }
+    if assignment.release.size == 0 {
+        return Ok(());
     }
     let ours = heard.progress.as_ref().filter(|progress| progress.version == assignment.release.version);
     let size = size(assignment, ours.and_then(|progress| progress.patch.as_deref()), patches)?;

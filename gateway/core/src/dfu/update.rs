@@ -217,6 +217,12 @@ impl Standing {
         }
     }
 
+    /// Whether the device is to be told that what it runs is right, so that it begins anew with the release.
+    #[must_use]
+    pub fn is_astray(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| target.astray)
+    }
+
     fn is_about(&self, version: &str) -> bool {
         self.target.as_ref().is_some_and(|target| target.version == version)
     }
@@ -392,8 +398,10 @@ impl Standing {
         if offset == 0 && target.tally.offset > 0 {
             target.tally.restarts = target.tally.restarts.saturating_add(1);
         }
+        let first = u64::from(target.tally.first);
+        target.astray = !target.astray && target.restart && first > 0 && offset > first;
         // It has taken the first block: from here on it has this image.
-        if (1..=u64::from(target.tally.first)).contains(&offset) {
+        if (1..=first).contains(&offset) {
             target.restart = false;
         }
         target.tally.offset = offset;
@@ -414,7 +422,8 @@ fn may_not_have_heard(target: &Target, heard: &Heard) -> bool {
     let runs_the_same = heard.version == target.from;
     let has_all =
         |progress: &super::Progress| progress.version == target.version && progress.offset >= target.tally.offset;
-    runs_the_same && heard.progress.as_ref().is_some_and(has_all)
+    // Of an empty image there is nothing to report.
+    runs_the_same && heard.progress.as_ref().map_or(target.size == 0, has_all)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What is to become of a device: what it is to get, how it stands with that, and whether the bytes are there.
 
-use causeway_core::dfu::update::Attempt;
+use causeway_core::dfu::update::{Attempt, State};
 use causeway_core::dfu::{Assignment, Hold, Orders};
 
 use super::Parts;
@@ -50,6 +50,8 @@ impl Parts {
         }
         let release = match desire.release {
             Ok(release) => release,
+            // What was found of it holds: it runs what it was to get, or failed at it too often.
+            Err(hold) if self.is_settled(device) => return Decision::stay(Some(why(&hold))),
             Err(hold) => return Decision::hold(hold),
         };
         if running.as_deref() == Some(release.version.as_str()) {
@@ -76,8 +78,16 @@ impl Parts {
         if let Some(hold) = self.sources.unready(&release) {
             return Decision::hold(hold);
         }
+        if self.table.look(&device.id, |entry| entry.standing.is_astray()).unwrap_or(false) {
+            return Decision::stay(Some("it is to begin anew, and counts on from where it was".to_owned()));
+        }
         let why = (!desire.swap).then(|| "it is not to be started yet".to_owned());
         let orders = Orders::Update(Assignment { release, by: desire.by, swap: desire.swap, attempt, restart });
         Decision { orders, why }
+    }
+
+    fn is_settled(&self, device: &Device) -> bool {
+        let settled = |state| matches!(state, State::Confirmed | State::Quarantined);
+        self.table.look(&device.id, |entry| settled(entry.standing.state)).unwrap_or(false)
     }
 }

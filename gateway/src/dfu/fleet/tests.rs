@@ -185,6 +185,16 @@ async fn a_block_goes_out_at_once_and_the_order_to_start_it_only_from_the_disk()
 }
 
 #[tokio::test]
+async fn a_device_that_runs_its_release_is_told_so_although_the_release_cannot_be_looked_up() {
+    let scene = Scene::new(DfuConfig::default()).await;
+    scene.transfers("a", 10);
+    let gone = Desire { release: Err(Hold::Image("the registry is away".to_owned())), ..desire("2") };
+    *scene.assigned.lock().unwrap() = Some(gone);
+    assert_eq!(scene.speaks("a", &says("2", None), 20), Step::Sync);
+    assert_eq!(scene.speaks("b", &says("1", None), 20), Step::Wait);
+}
+
+#[tokio::test]
 async fn nothing_goes_out_of_what_the_store_does_not_take_and_the_next_transaction_has_all_of_it() {
     let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
     scene.transfers("a", 10);

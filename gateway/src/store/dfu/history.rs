@@ -100,6 +100,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         by: by_of(row, "by_kind", "by_name")?,
         from: row.get("from_version")?,
         restart: false,
+        astray: false,
         started_ms: row.get("started_ms")?,
         tally: Tally {
             patch: row.get("patch")?,

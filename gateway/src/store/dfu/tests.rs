@@ -19,6 +19,7 @@ fn target() -> Target {
         by: By::Campaign("spring".to_owned()),
         from: "1".to_owned(),
         restart: true,
+        astray: false,
         started_ms: Some(5),
         tally: Tally {
             offset: 512,

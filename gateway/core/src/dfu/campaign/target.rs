@@ -105,10 +105,15 @@ impl Target {
 
     /// Applies a change; false if it comes too late to matter.
     pub(super) fn apply(&mut self, change: &Change) -> bool {
-        if !self.admits(change.to) {
+        // A failed device that is then unfit, for it came up with something else, failed for good: whichever of both is
+        // told first, the error threshold counts it.
+        let unfit = change.to == Standing::Skipped && self.failures > 0;
+        let failed = change.failed && self.standing == Standing::Skipped;
+        let to = if unfit || failed { Standing::Quarantined } else { change.to };
+        if !self.admits(to) {
             return false;
         }
-        self.standing = change.to;
+        self.standing = to;
         self.failures += u32::from(change.failed);
         self.attempt = change.attempt.unwrap_or(self.attempt);
         if change.reason.is_some() || change.to == Standing::Succeeded {
@@ -127,7 +132,8 @@ impl Target {
     /// What is final stays so, but for a device that was forgiven, or that had the release when it was cancelled.
     const fn admits(&self, to: Standing) -> bool {
         match self.standing {
-            Standing::Succeeded | Standing::Skipped => false,
+            Standing::Succeeded => false,
+            Standing::Skipped => matches!(to, Standing::Quarantined),
             Standing::Cancelled => matches!(to, Standing::Succeeded),
             Standing::Quarantined => !matches!(to, Standing::Queued | Standing::Skipped),
             Standing::Queued | Standing::Offered | Standing::InProgress | Standing::Failed => true,

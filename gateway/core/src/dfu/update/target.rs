@@ -19,6 +19,9 @@ pub struct Target {
     pub from: String,
     /// What the device has stored of a release of this version is not of this image, or an attempt with it has failed.
     pub restart: bool,
+    /// It counts on from where it was instead of beginning anew, as devices of `embedded-update` do until they are told
+    /// that what they run is right: told once, then it gets the first block again. Not kept on the disk.
+    pub astray: bool,
     /// When the running attempt, or else the last one, began, Unix ms.
     pub started_ms: Option<u64>,
     /// What was counted in it.
@@ -76,7 +79,18 @@ impl Target {
 
     pub(super) fn new(release: &Release, by: &By, from: String, restart: bool) -> Self {
         let Release { name, version, image, size, .. } = release.clone();
-        Self { name, version, image, size, by: by.clone(), from, restart, started_ms: None, tally: Tally::default() }
+        Self {
+            name,
+            version,
+            image,
+            size,
+            by: by.clone(),
+            from,
+            restart,
+            astray: false,
+            started_ms: None,
+            tally: Tally::default(),
+        }
     }
 }
 

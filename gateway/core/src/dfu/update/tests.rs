@@ -142,6 +142,42 @@ fn a_device_that_has_not_heard_is_told_again_within_the_same_attempt_and_not_for
 }
 
 #[test]
+fn a_device_that_has_nothing_to_report_of_an_empty_image_is_told_again_too() {
+    let mut scene = Scene::new("2");
+    scene.wanted = Some((Arc::new(Release { size: 0, ..(*release("2")).clone() }), rule()));
+    scene.hears("1", None);
+    scene.tells(&Step::Swap);
+    assert!(scene.hears("1", None).is_empty());
+    assert_eq!(turns(&scene.tells(&Step::Swap)), [Turn::SwapSent(1)]);
+    assert!(matches!(turns(&scene.hears("1", None)).as_slice(), [Turn::Failed(_)]));
+}
+
+#[test]
+fn a_device_that_counts_on_from_where_it_was_is_told_to_look_before_it_begins_anew() {
+    let mut scene = Scene::new("2");
+    scene.hears("1", None);
+    scene.writes(0, 600);
+    scene.hears("1", Some(("2", 600)));
+    scene.wanted = Some((release("3"), rule()));
+    scene.hears("1", Some(("2", 600)));
+    assert!(scene.standing.restart("3"));
+    scene.writes(0, 600);
+    scene.hears("1", Some(("3", 1_200)));
+    assert!(scene.standing.is_astray() && scene.standing.restart("3"));
+    scene.hears("1", Some(("3", 600)));
+    assert!(!scene.standing.is_astray() && !scene.standing.restart("3"), "it has looked");
+    let mut stubborn = Scene::new("2");
+    stubborn.standing = scene.standing.clone();
+    stubborn.wanted = Some((release("4"), rule()));
+    stubborn.hears("1", Some(("3", 600)));
+    stubborn.writes(0, 600);
+    for (offset, astray) in [(1_200, true), (1_200, false), (1_800, true)] {
+        stubborn.hears("1", Some(("4", offset)));
+        assert_eq!(stubborn.standing.is_astray(), astray, "it gets the first block again in between");
+    }
+}
+
+#[test]
 fn a_third_version_after_a_swap_is_a_failed_attempt_too() {
     let mut scene = Scene::new("2");
     scene.transfers();
