@@ -128,8 +128,8 @@ impl From<FiltersAsked> for Filters {
 
 /// Makes a job for all devices that its filters mean now.
 pub(super) async fn create(context: Context, call: Call) -> Result<Json, Refused> {
-    let asked: JobAsked = call.json()?;
-    let filters = Filters::from(asked.filters.unwrap_or_default());
+    let mut asked: JobAsked = call.json()?;
+    let filters = Filters::from(asked.filters.take().unwrap_or_default());
     if filters == Filters::default() {
         return Err(Refused::invalid("`filters` mean every device: name at least one value in them"));
     }
@@ -139,11 +139,7 @@ pub(super) async fn create(context: Context, call: Call) -> Result<Json, Refused
     if devices.is_empty() {
         return Err(Refused::unknown("the filters mean no device"));
     }
-    if asked.dry_run {
-        let ids: Vec<&str> = devices.iter().map(|device| device.id.as_str()).collect();
-        return Ok(json!({ "devices": ids.len(), "deviceIds": ids }));
-    }
-    job(&context, &call, &asked.desired_version, devices).await
+    job(&context, &call, &asked, devices).await
 }
 
 /// Makes a job for one device.
@@ -157,10 +153,22 @@ pub(super) async fn create_for(context: Context, call: Call) -> Result<Json, Ref
         alike.next().filter(|_| alike.next().is_none())
     });
     let device = device.ok_or_else(|| Refused::unknown(format!("there is no device `{}`", id.escape_debug())))?;
-    job(&context, &call, &asked.desired_version, vec![device]).await
+    let types = &context.config.campaigns.ota.types;
+    let of_type = device.attributes.get("type").is_some_and(|own| types.contains(own));
+    if !types.is_empty() && !of_type {
+        let types = types.join(", ");
+        return Err(Refused::invalid(format!("jobs are for devices of the type {types} (`campaigns.ota.types`)")));
+    }
+    job(&context, &call, &asked, vec![device]).await
 }
 
-async fn job(context: &Context, call: &Call, version: &str, devices: Vec<Arc<Device>>) -> Result<Json, Refused> {
+/// Makes a job, or says for whom it would be.
+async fn job(context: &Context, call: &Call, asked: &JobAsked, devices: Vec<Arc<Device>>) -> Result<Json, Refused> {
+    if asked.dry_run {
+        let ids: Vec<&str> = devices.iter().map(|device| device.id.as_str()).collect();
+        return Ok(json!({ "devices": ids.len(), "deviceIds": ids }));
+    }
+    let version = &asked.desired_version;
     let firmware = context.config.campaigns.ota.firmware.as_ref().ok_or_else(|| {
         Refused::invalid("no firmware is configured for jobs: set `campaigns.ota.firmware` to its name")
     })?;

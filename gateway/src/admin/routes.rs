@@ -298,7 +298,6 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route { body: Some(CAMPAIGN), ..order("/v1/campaigns", "Make a campaign.", handler!(campaigns::create)) },
     Route {
-        action: View,
         body: Some(CAMPAIGN),
         ..order(
             "/v1/campaigns/preview",
