@@ -220,8 +220,7 @@ impl Firmware {
     pub fn follow(&self, followed: &[Followed]) {
         let new = self.shared.write().follow(followed);
         for reference in new {
-            let queued = self.queues.open(Job::Find(reference.clone()));
-            self.shared.write().asked(&reference, queued);
+            self.look_for(&reference);
         }
     }
 
@@ -239,7 +238,11 @@ impl Firmware {
     pub fn list(&self) -> Vec<Listed> {
         let Shared { images, artifacts, .. } = &*self.shared;
         self.shared.scan();
-        self.shared.read().list(|image| images.is_open(image), |image| artifacts.has(image))
+        let mut listed = self.shared.read().list(|image| images.is_open(image));
+        for one in &mut listed {
+            one.cached = one.known.as_ref().is_some_and(|known| artifacts.has(&known.said.image));
+        }
+        listed
     }
 
     /// Looks again at what there is and at what may still be used, after keys, revocations or the own layout changed.
@@ -249,14 +252,17 @@ impl Firmware {
 
     /// Has a reference looked for that nobody has asked for yet.
     fn ask(&self, reference: &str) -> Unready {
-        let forgotten = {
-            let mut catalogue = self.shared.write();
-            let forgotten = catalogue.ask(reference);
-            catalogue.asked(reference, self.queues.open(Job::Find(reference.to_owned())));
-            forgotten
-        };
+        let forgotten = self.shared.write().ask(reference);
+        self.look_for(reference);
         self.shared.metrics.forgotten(forgotten);
         Unready::Fetching
+    }
+
+    /// Has a reference looked for that is noted as being asked for.
+    fn look_for(&self, reference: &str) {
+        if !self.queues.open(Job::Find(reference.to_owned())) {
+            self.shared.write().not_asked(reference, self.shared.config.retry);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use causeway_core::dfu::{By, Hold, Release, Turn};
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 
 use super::StartError;
 use crate::artifacts::Artifacts;
@@ -43,8 +44,12 @@ pub(super) fn open(
 
 /// The tags that the rules of a configuration follow.
 pub(super) fn followed(rules: &[AssignmentConfig]) -> Vec<Followed> {
-    let follow = rules.iter().filter(|rule| rule.follow);
-    follow.map(|rule| Followed { reference: rule.release.clone(), approval: rule.approval }).collect()
+    let mut followed = BTreeMap::new();
+    for rule in rules.iter().filter(|rule| rule.follow) {
+        // One tag stands for one release: if one rule wants an approval, all wait for it.
+        *followed.entry(&rule.release).or_default() |= rule.approval;
+    }
+    followed.into_iter().map(|(reference, approval)| Followed { reference: reference.clone(), approval }).collect()
 }
 
 fn releases(firmware: &Firmware) -> Releases {

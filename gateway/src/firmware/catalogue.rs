@@ -125,10 +125,12 @@ impl Catalogue {
         self.entries.get(reference)?.ready.clone()
     }
 
-    /// Notes that somebody wants a reference; returns how many others had to be forgotten.
+    /// Notes that somebody wants a reference, and that a job for it is about to be queued; returns how many others had to
+    /// be forgotten.
     pub(super) fn ask(&mut self, reference: &str) -> u64 {
         let now = self.now();
-        self.entries.entry(reference.to_owned()).or_default().used = now.into();
+        let entry = self.entries.entry(reference.to_owned()).or_default();
+        (entry.used, entry.busy) = (now.into(), true);
         let mut forgotten = 0;
         while self.entries.len() > self.most {
             let others = self.entries.iter().filter(|(other, entry)| entry.followed.is_none() && *other != reference);
@@ -140,10 +142,17 @@ impl Catalogue {
         forgotten
     }
 
-    /// Notes whether a job for a reference found room.
-    pub(super) fn asked(&mut self, reference: &str, queued: bool) {
+    /// A job for a reference is about to be queued.
+    pub(super) fn busy(&mut self, reference: &str) {
         if let Some(entry) = self.entries.get_mut(reference) {
-            entry.busy = queued;
+            entry.busy = true;
+        }
+    }
+
+    /// A job for a reference found no room.
+    pub(super) fn not_asked(&mut self, reference: &str, retry: Duration) {
+        if let Some(entry) = self.entries.get_mut(reference) {
+            (entry.busy, entry.due) = (false, Some(Instant::now() + retry));
         }
     }
 
@@ -304,14 +313,14 @@ impl Catalogue {
         self.here.len()
     }
 
-    pub(super) fn list(&self, is_open: impl Fn(&str) -> bool, is_cached: impl Fn(&Digest) -> bool) -> Vec<Listed> {
+    /// Everything, as operators see it; what is in the cache is for the caller to look up.
+    pub(super) fn list(&self, is_open: impl Fn(&str) -> bool) -> Vec<Listed> {
         let open = |known: Option<&Arc<Known>>| known.is_some_and(|known| is_open(&known.release.image));
-        let cached = |known: Option<&Arc<Known>>| known.is_some_and(|known| is_cached(&known.said.image));
         let asked = self.entries.iter().map(|(reference, entry)| Listed {
             reference: reference.clone(),
             known: entry.ready.clone(),
             asked: true,
-            cached: cached(entry.ready.as_ref()),
+            cached: false,
             open: open(entry.ready.as_ref()),
             problem: entry.problem.clone(),
             followed: entry.followed.is_some(),
@@ -323,7 +332,7 @@ impl Catalogue {
             reference: here.known.wanted.reference.to_string(),
             known: Some(Arc::clone(&here.known)),
             asked: false,
-            cached: cached(Some(&here.known)),
+            cached: false,
             open: open(Some(&here.known)),
             problem: None,
             followed: false,

@@ -9,7 +9,7 @@ use super::catalogue::{Known, named};
 use super::layouts::{self, Get, NoFirmware, Place, ReadError, Said, Source};
 use super::unpack::{self, UnpackError};
 use super::{Image, Shared, Unready, unready};
-use crate::artifacts::{Because, Blob, Descriptor, Digest, FetchError, Reference, Trusted, Wanted};
+use crate::artifacts::{AtMost, Because, Blob, Descriptor, Digest, FetchError, Reference, Trusted, Wanted};
 
 /// Who may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,18 +86,13 @@ impl Shared {
 
     /// One of what is known.
     fn by_name(&self, name: &str, version: &str, from: From) -> Found<Arc<Known>> {
-        let meant = self.read().named(name, version);
-        let Some(first) = meant.first() else {
-            if from == From::Here {
-                // Somebody may have published it since.
-                self.scan();
-                return match self.read().named(name, version).is_empty() {
-                    true => Found::No(Unready::Unknown),
-                    false => Found::Elsewhere,
-                };
-            }
-            return Found::No(Unready::Unknown);
-        };
+        let mut meant = self.read().named(name, version);
+        if meant.is_empty() {
+            // Somebody may have published it since.
+            self.scan();
+            meant = self.read().named(name, version);
+        }
+        let Some(first) = meant.first() else { return Found::No(Unready::Unknown) };
         if let Some(other) = meant.iter().find(|other| other.said.image != first.said.image) {
             let places = [first, other].map(|known| known.wanted.reference.to_string()).join(" and ");
             let text = format!("{name}:{version} is two images: {places}; name the one that is meant by its reference");
@@ -142,21 +137,36 @@ impl Shared {
         };
         let said =
             layouts::read(&trusted.manifest, place, &|blob: &Descriptor, most| self.blob(&trusted, blob, most, from))?;
+        self.not_revoked(&said.image, &wanted.reference).map_err(ReadError::Fetch)?;
         Ok(known(wanted, said, trusted.signed_by.clone(), Some(trusted)))
+    }
+
+    /// Whether what has this digest may be used: an image in a layer has one of its own.
+    pub(super) fn not_revoked(&self, digest: &Digest, reference: &Reference) -> Result<(), FetchError> {
+        let revoked = self.artifacts.not_revoked(digest);
+        revoked.map_err(|distrust| FetchError::refused(reference, distrust.because(), distrust))
     }
 
     pub(super) fn wanted(&self, reference: Reference) -> Wanted {
         super::wanted(&self.config, reference)
     }
 
-    fn blob(&self, trusted: &Trusted, blob: &Descriptor, most: u64, from: From) -> Result<Option<Blob>, FetchError> {
+    fn blob(
+        &self,
+        trusted: &Trusted,
+        blob: &Descriptor,
+        most: impl Into<AtMost>,
+        from: From,
+    ) -> Result<Option<Blob>, FetchError> {
         if from == From::Anywhere {
             return self.artifacts.blob(trusted, blob, most).map(Some);
         }
-        self.artifacts
-            .not_revoked(&blob.digest)
-            .map_err(|distrust| FetchError::refused(&trusted.reference, distrust.because(), distrust))?;
+        self.not_revoked(&blob.digest, &trusted.reference)?;
         self.kept(&blob.digest, blob.size)
+    }
+
+    fn max_image(&self) -> AtMost {
+        AtMost::of(self.config.max_image.bytes(), "firmware.max_image")
     }
 
     fn kept(&self, digest: &Digest, size: u64) -> Result<Option<Blob>, FetchError> {
@@ -188,11 +198,10 @@ impl Shared {
     fn fetch_image(&self, known: &Known, from: From) -> Result<Blob, ReadError> {
         let Said { image, size, source, .. } = &known.said;
         let reference = &known.wanted.reference;
-        let revoked = self.artifacts.not_revoked(image);
-        revoked.map_err(|distrust| ReadError::Fetch(FetchError::refused(reference, distrust.because(), distrust)))?;
+        self.not_revoked(image, reference).map_err(ReadError::Fetch)?;
         match (source, &known.trusted) {
             (Source::Layer(layer), Some(trusted)) => {
-                let blob = self.blob(trusted, layer, self.config.max_image.bytes(), from).map_err(ReadError::Fetch)?;
+                let blob = self.blob(trusted, layer, self.max_image(), from).map_err(ReadError::Fetch)?;
                 blob.ok_or(ReadError::Absent)
             }
             (Source::Packed(file), Some(trusted)) => {
@@ -241,7 +250,7 @@ impl Shared {
         });
         let metadata = metadata.map_err(|source| ReadError::Fetch(FetchError::disk(&beside, source)))?;
         let (version, image, size) = layouts::metadata(&metadata)?;
-        let file = self.artifacts.file(path, &wanted, self.config.max_image.bytes()).map_err(ReadError::Fetch)?;
+        let file = self.artifacts.file(path, &wanted, self.max_image()).map_err(ReadError::Fetch)?;
         layouts::agree((image, size), (file.digest, file.bytes.len() as u64))?;
         let name = path.file_stem().and_then(|stem| stem.to_str()).filter(|name| layouts::is_name(name));
         let name = name.ok_or(NoFirmware::Name)?.to_owned();

@@ -96,10 +96,10 @@ impl Patches {
 
     /// Whether patches between images of these sizes are made at all.
     pub(super) fn fit(&self, from: u64, to: u64) -> bool {
-        let PatchesConfig { enabled, max_image, max_memory, .. } = &self.config;
+        let config = &self.config;
         // The old image and the order of its ends, the new one, and what is made.
         let memory = from.saturating_mul(5).saturating_add(to.saturating_mul(2));
-        *enabled && from.max(to) <= max_image.bytes() && memory <= max_memory.bytes()
+        config.enabled && from.max(to) <= config.max_image.bytes() && memory <= config.max_memory.bytes()
     }
 
     /// Asks for the patch of a way.
@@ -215,7 +215,11 @@ impl Shared {
             let (bytes, of) = (made.map(|made| made.size), order.to.said.size);
             tracing::info!(name, from, to, outcome, bytes, of, "a patch between two releases");
             self.metrics.patch(outcome);
-            self.patches.made(order.way(), made);
+            match outcome {
+                // For the moment: whoever asks then has it tried again.
+                "gone" | "not-kept" => self.patches.forget(order.way()),
+                _ => self.patches.made(order.way(), made),
+            }
             self.hold();
         }
     }

@@ -175,6 +175,29 @@ fn firmware_without_a_good_signature_is_refused() {
     assert!(matches!(&told, Unready::Refused(text) if text.contains("no signature")), "{told:?}");
 }
 
+#[test]
+fn an_open_image_whose_digest_is_revoked_is_closed_and_refused() {
+    let ground = Ground::new();
+    let (image, file) = (b"image", ground.path("motor.bin"));
+    let digest = Digest::of(image);
+    std::fs::write(&file, image).unwrap();
+    let metadata = serde_json::json!({ "version": "1.0.0", "size": image.len(), "checksum": digest.hex() });
+    std::fs::write(file.with_extension("json"), metadata.to_string()).unwrap();
+    let reference = format!("file://{}", file.display());
+    let artifacts = ground.artifacts(&["file://"]);
+    let firmware = Firmware::start(&ground.config, &artifacts, FirmwareMetrics::default()).unwrap();
+    let release = settled(|| firmware.release(&reference)).unwrap();
+    settled(|| firmware.image(&release.image)).unwrap();
+    let revoked = vec![digest.to_string()];
+    artifacts
+        .retrust(&TrustConfig { revoked, unsigned: vec!["file://".to_owned()], ..TrustConfig::default() })
+        .unwrap();
+    firmware.look_again();
+    let told = until("it is refused", || firmware.release(&reference).err().filter(|told| *told != Unready::Fetching));
+    assert!(matches!(&told, Unready::Refused(text) if text.contains("revoked")), "{told:?}");
+    assert!(settled(|| firmware.image(&release.image)).is_err());
+}
+
 /// Waits until something is so.
 fn until<T>(what: &str, mut is_so: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

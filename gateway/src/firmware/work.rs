@@ -7,12 +7,12 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Known};
 use super::find::{Found, From};
 use super::layouts::BLOB;
 use super::patches::Order;
 use super::unpack::packed;
-use super::{Image, Shared, Unready, unready};
+use super::{Image, KIND, Shared, Unready, unready};
 use crate::artifacts::layout::Layout;
 use crate::artifacts::{Digest, FetchError, Manifest, Reference};
 
@@ -27,8 +27,8 @@ pub(super) enum Job {
     Open(Digest),
 }
 
-/// How long a thread sleeps at most when nothing is due.
-const IDLE: Duration = Duration::from_secs(3600);
+/// How often the thread that fetches sees what is due.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) fn start(
     shared: &Arc<Shared>,
@@ -61,15 +61,16 @@ impl Shared {
     /// What may wait for others: what is asked for, and what is due again.
     fn fetch(&self, jobs: &Receiver<Job>) {
         loop {
-            let due = self.read().next_due().map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
-            match jobs.recv_timeout(due) {
+            let next = self.read().next_due();
+            // Somebody else may note meanwhile that something is due sooner.
+            let pause = next.map_or(LOOK, |due| due.saturating_duration_since(Instant::now()).min(LOOK));
+            match jobs.recv_timeout(pause) {
                 Ok(job) => self.do_anywhere(job),
-                Err(RecvTimeoutError::Timeout) => {
-                    let due = self.write().due(Instant::now());
-                    due.into_iter().for_each(|reference| self.do_anywhere(Job::Find(reference)));
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            let due = self.write().due(Instant::now());
+            due.into_iter().for_each(|reference| self.do_anywhere(Job::Find(reference)));
         }
     }
 
@@ -100,8 +101,10 @@ impl Shared {
 
     /// Somebody else has to be asked for a reference.
     fn hand_over(&self, reference: String, fetch: &SyncSender<Job>) {
-        let queued = fetch.try_send(Job::Find(reference.clone())).is_ok();
-        self.write().asked(&reference, queued);
+        self.write().busy(&reference);
+        if fetch.try_send(Job::Find(reference.clone())).is_err() {
+            self.write().not_asked(&reference, self.config.retry);
+        }
     }
 
     fn do_anywhere(&self, job: Job) {
@@ -145,7 +148,7 @@ impl Shared {
         }
     }
 
-    fn found(&self, reference: &str, found: Result<Arc<super::Known>, Unready>) {
+    fn found(&self, reference: &str, found: Result<Arc<Known>, Unready>) {
         match &found {
             Ok(known) => {
                 let (release, digest) = (&known.release, known.digest());
@@ -171,14 +174,13 @@ impl Shared {
 
     /// Sees what lies in the cache and in the own layout, and whether what is known may still be used.
     pub(super) fn scan(&self) {
-        for known in self.read().all() {
-            let Some(trusted) = &known.trusted else { continue };
-            if let Err(error) = self.artifacts.again(&trusted.digest, &known.wanted) {
-                // What was swept away is fetched again by whoever wants it; what is refused is not used any more.
-                if matches!(error, FetchError::Refused { .. }) {
-                    self.write().refuse(&trusted.digest, &unready(&error));
-                    self.images.close(&known.release.image);
-                }
+        // Not in the loop's head: the lock would be held while what is refused is noted.
+        let all = self.read().all();
+        for known in all {
+            // What was swept away is fetched again by whoever wants it; what is refused is not used any more.
+            if let Err(error @ FetchError::Refused { .. }) = self.judge_again(&known) {
+                self.write().refuse(&known.digest(), &unready(&error));
+                self.images.close(&known.release.image);
             }
         }
         let kept = self.artifacts.list().inspect_err(|error| tracing::warn!(%error, "the cache cannot be read"));
@@ -201,6 +203,17 @@ impl Shared {
             }
         }
         self.hold();
+    }
+
+    /// Whether what is known may still be used.
+    fn judge_again(&self, known: &Known) -> Result<(), FetchError> {
+        let (image, reference) = (&known.said.image, &known.wanted.reference);
+        self.not_revoked(image, reference)?;
+        let Some(trusted) = &known.trusted else {
+            let judged = self.artifacts.judge_kept_file(reference, KIND, image, known.signed_by.as_deref());
+            return judged.map_err(|distrust| FetchError::refused(reference, distrust.because(), distrust));
+        };
+        self.artifacts.again(&trusted.digest, &known.wanted).map(drop)
     }
 
     /// Notes what lies here, if it may be used.

@@ -37,15 +37,19 @@ impl Verify {
 
     fn steps(&self, stage: &Stage, reference: &str, steps: &mut Steps<'_>) -> Result<(), Failure> {
         let config = self.signed.settings(stage, reference);
+        // A tag is looked at as what it stands for now, so that looking approves of nothing.
+        let mut exact = reference.to_owned();
         if let Ok(image @ (Reference::Registry(_) | Reference::Layout { .. })) = reference.parse::<Reference>() {
             let digest = stage.artifacts.resolve(&image, Lock::Use);
             let digest = digest.map_err(|error| steps.failed("resolved", place::failure(&error)))?;
             steps.passed("resolved", &digest.to_string());
-            let wanted = firmware::wanted(&config, image.at(digest));
+            let image = image.at(digest);
+            exact = image.to_string();
+            let wanted = firmware::wanted(&config, image);
             let trusted = stage.artifacts.manifest(&wanted);
             trusted.map_err(|error| steps.failed(judged(&error), place::failure(&error)))?;
         }
-        let fetched = firmware::fetch(&config, &stage.artifacts, reference);
+        let fetched = firmware::fetch(&config, &stage.artifacts, &exact);
         let (known, _) = fetched.map_err(|why| steps.failed(KIND, failure(&why)))?;
         steps.signed(known.signed_by.as_deref());
         let release = &known.release;

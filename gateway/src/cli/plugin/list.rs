@@ -83,6 +83,10 @@ fn names(used: &[Used], is_meant: impl Fn(&Used) -> bool) -> Vec<&str> {
 fn kept(stage: &Stage, used: &[Used]) -> Result<Vec<Json>, CacheError> {
     let mut images: BTreeMap<Digest, (Vec<String>, Manifest)> = BTreeMap::new();
     for Listed { reference, digest, manifest, .. } in stage.artifacts.list()? {
+        // Firmware lies beside them.
+        if component_artifact::component(&manifest).is_err() {
+            continue;
+        }
         images.entry(digest).or_insert((Vec::new(), manifest)).0.push(reference);
     }
     Ok(images.into_iter().map(|(digest, (names, manifest))| image(stage, digest, &names, &manifest, used)).collect())
