@@ -148,7 +148,8 @@ pub enum Step {
     Swap,
 }
 
-/// A turning point of a device's update: on the disk before anybody can see what follows from it.
+/// A turning point of a device's update. All are kept; the order to start a release goes out only when its turn is on the
+/// disk.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Turn {
     /// It was found that it is to get the release.
