@@ -227,10 +227,10 @@ impl Shared {
     /// Makes one patch and keeps it; or says in a word why there is none.
     fn make_patch(&self, order: &Order) -> Result<Made, &'static str> {
         let (old, new) = (self.whole(&order.from).ok_or("gone")?, self.whole(&order.to).ok_or("gone")?);
-        let PatchesConfig { worth, max_time, .. } = &self.config.patches;
-        let most = new.len().saturating_mul(usize::try_from(*worth).unwrap_or_default()) / 100;
+        let config = &self.config.patches;
+        let most = new.len().saturating_mul(usize::try_from(config.worth).unwrap_or_default()) / 100;
         let began = Instant::now();
-        let making = AssertUnwindSafe(|| make::make(&old, &new, most, || began.elapsed() > *max_time));
+        let making = AssertUnwindSafe(|| make::make(&old, &new, most, || began.elapsed() > config.max_time));
         let bytes = match catch_unwind(making) {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(No::NotWorth)) => return Err("not-worth"),
