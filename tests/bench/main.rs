@@ -48,7 +48,7 @@ fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["worker", task] => worker::run(task),
+        ["worker"] => worker::run(),
         ["stock", address] => peer::run_stock(address),
         [] => {
             println!("usage: cargo xtask bench NAME ...\n");

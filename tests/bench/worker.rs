@@ -26,9 +26,11 @@ impl Worker {
     /// Starts a worker on a task.
     pub(crate) fn start(task: &Value) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["worker", &task.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let (input, lines) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (mut input, lines) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        // Not as an argument: the certificates of many devices are more than a command line takes.
+        writeln!(input, "{task}").unwrap();
         Self { child, input, lines }
     }
 
@@ -57,9 +59,11 @@ pub(crate) fn once(task: &Value) -> Value {
     Worker::start(task).line()
 }
 
-/// The main of a worker.
-pub(crate) fn run(task: &str) {
-    let task: Value = serde_json::from_str(task).unwrap();
+/// The main of a worker: its task is the first line that it reads.
+pub(crate) fn run() {
+    let mut task = String::new();
+    std::io::stdin().read_line(&mut task).unwrap();
+    let task: Value = serde_json::from_str(&task).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let line = runtime.block_on(async {
         match task["kind"].as_str().unwrap() {
