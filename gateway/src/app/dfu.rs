@@ -1,6 +1,6 @@
 //! What updates of devices are made of, built in order: the firmware there is, who gets it, and what becomes of it.
 
-use causeway_core::dfu::{By, Hold, Release, Turn};
+use causeway_core::dfu::{By, Release, Turn};
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ fn releases(firmware: &Firmware) -> Releases {
     }
 }
 
-/// Who gets what, and whether it is there.
+/// Who gets what, and how large the patch is that leads there.
 struct Assigned {
     firmware: Firmware,
     desired: Desired,
@@ -73,10 +73,6 @@ impl Sources for Assigned {
 
     fn turned(&self, device: &str, by: &By, turn: &Turn, now_ms: u64) -> Vec<Also> {
         self.desired.turned(device, by, turn, now_ms)
-    }
-
-    fn unready(&self, release: &Release) -> Option<Hold> {
-        self.firmware.image(&release.image).err().map(|unready| Hold::Image(unready.to_string()))
     }
 
     fn patch_size(&self, running: &str, release: &Release, format: &str) -> Option<u64> {

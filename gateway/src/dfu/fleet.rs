@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use causeway_core::dfu::update::{Ended, Limits, Outcome, Standing, State, Wanted};
-use causeway_core::dfu::{By, Heard, Hold, Orders, Release, Step, Turn};
+use causeway_core::dfu::{By, Heard, Orders, Release, Step, Turn};
 use causeway_core::message::Message;
 
 pub use view::{DeviceView, Filter};
@@ -54,12 +54,10 @@ struct Parts {
 
 /// Whom the fleet asks. None of these may wait.
 pub trait Sources: Send + Sync {
-    /// What a device is to get by its assignments, when it runs this version.
+    /// What a device is to get by its assignments, when it runs this version. It is held if the bytes are not there.
     fn desire(&self, device: &Device, running: Option<&str>, now_ms: u64) -> Option<Desire>;
     /// What a turning point of a device means to whoever assigned the release: what is written in the same transaction.
     fn turned(&self, device: &str, by: &By, turn: &Turn, now_ms: u64) -> Vec<Also>;
-    /// Why the image of a release cannot be served now; none if it can.
-    fn unready(&self, release: &Release) -> Option<Hold>;
     /// The size of the patch of a format from a version to a release.
     fn patch_size(&self, running: &str, release: &Release, format: &str) -> Option<u64>;
 }

@@ -10,7 +10,7 @@ mod versions;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use causeway_core::dfu::{By, Hold, Release, Turn};
+use causeway_core::dfu::{By, Release, Turn};
 use causeway_core::message::QoS;
 use causeway_host::EngineConfig;
 use prometheus_client::registry::Registry;
@@ -184,10 +184,6 @@ impl dfu::Sources for Nothing {
 
     fn turned(&self, _: &str, _: &By, _: &Turn, _: u64) -> Vec<Also> {
         Vec::new()
-    }
-
-    fn unready(&self, _: &Release) -> Option<Hold> {
-        None
     }
 
     fn patch_size(&self, _: &str, _: &Release, _: &str) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! Updates of devices, as operators see them.
 
-use causeway_core::dfu::{By, Heard, Hold, Orders, Progress, Release, Step, Turn};
+use causeway_core::dfu::{By, Heard, Orders, Progress, Release, Step, Turn};
 use causeway_core::message::Message;
 use serde_json::json;
 
@@ -28,10 +28,6 @@ impl Sources for Everybody {
 
     fn turned(&self, _: &str, _: &By, _: &Turn, _: u64) -> Vec<Also> {
         Vec::new()
-    }
-
-    fn unready(&self, _: &Release) -> Option<Hold> {
-        None
     }
 
     fn patch_size(&self, _: &str, _: &Release, _: &str) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! What is to become of a device: what it is to get, how it stands with that, and whether the bytes are there.
+//! What is to become of a device: what it is to get, and how it stands with that.
 
 use causeway_core::dfu::update::{Attempt, State};
 use causeway_core::dfu::{Assignment, Hold, Orders};
@@ -74,9 +74,6 @@ impl Parts {
         }
         if made.until_ms > now_ms {
             return Decision::hold(Hold::BackOff { until_ms: made.until_ms });
-        }
-        if let Some(hold) = self.sources.unready(&release) {
-            return Decision::hold(hold);
         }
         if self.table.look(&device.id, |entry| entry.standing.is_astray()).unwrap_or(false) {
             return Decision::stay(Some("it is to begin anew, and counts on from where it was".to_owned()));

@@ -5,7 +5,7 @@ mod keeping;
 use std::sync::Mutex;
 
 use causeway_core::dfu::update::State;
-use causeway_core::dfu::{Assignment, Progress};
+use causeway_core::dfu::{Assignment, Hold, Progress};
 use prometheus_client::registry::Registry;
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,6 @@ type Assigned = Arc<Mutex<Option<Desire>>>;
 /// What the fleet is answered.
 struct Answers {
     desire: Assigned,
-    unready: Arc<Mutex<Option<Hold>>>,
 }
 
 impl Sources for Answers {
@@ -32,10 +31,6 @@ impl Sources for Answers {
     fn turned(&self, device: &str, _: &By, turn: &Turn, _: u64) -> Vec<Also> {
         let row = format!("{device} {turn:?}");
         vec![Arc::new(move |tx| tx.execute("insert into turns values (?1)", [&row]).map(drop))]
-    }
-
-    fn unready(&self, _: &Release) -> Option<Hold> {
-        self.unready.lock().unwrap().clone()
     }
 
     fn patch_size(&self, _: &str, _: &Release, _: &str) -> Option<u64> {
@@ -49,7 +44,6 @@ struct Scene {
     store: Store,
     fleet: Fleet,
     assigned: Assigned,
-    unready: Arc<Mutex<Option<Hold>>>,
     /// What went out, in its order: topic and payload.
     sent: Arc<Mutex<Vec<(String, String)>>>,
     registry: Registry,
@@ -97,12 +91,12 @@ impl Scene {
         let store = Store::open(home.path(), &StorageConfig::default(), StoreMetrics::new(&mut registry)).unwrap();
         let devices =
             Devices::open(store.clone(), &DevicesConfig::default(), DevicesMetrics::new(&mut registry)).unwrap();
-        let (assigned, unready) = (Assigned::default(), Arc::new(Mutex::new(None)));
+        let assigned = Assigned::default();
         *assigned.lock().unwrap() = Some(desire("2"));
-        let sources = Box::new(Answers { desire: assigned.clone(), unready: unready.clone() });
+        let sources = Box::new(Answers { desire: assigned.clone() });
         let metrics = DfuMetrics::new(&mut registry);
         let fleet = Fleet::open(&config, store.clone(), devices, Clock::new(0), sources, metrics).unwrap();
-        Self { home, store, fleet, assigned, unready, sent: Arc::default(), registry }
+        Self { home, store, fleet, assigned, sent: Arc::default(), registry }
     }
 
     /// The rows that campaigns would write have a table.
@@ -247,7 +241,8 @@ async fn the_orders_follow_what_is_assigned_and_how_the_device_stands() {
     let orders = |now_ms| scene.fleet.orders(&device, now_ms);
     let Orders::Update(assignment) = orders(10) else { panic!("{:?}", orders(10)) };
     assert_eq!((assignment.attempt, assignment.restart, assignment.swap), (1, false, true));
-    *scene.unready.lock().unwrap() = Some(Hold::Image("it is being fetched".to_owned()));
+    let fetching = Some(Hold::Image("it is being fetched".to_owned()));
+    *scene.assigned.lock().unwrap() = Some(Desire { hold: fetching, ..desire("2") });
     assert!(matches!(orders(10), Orders::Hold(Hold::Image(_))));
     *scene.assigned.lock().unwrap() = Some(Desire { hold: Some(Hold::Paused), ..desire("2") });
     assert_eq!(orders(10), Orders::Hold(Hold::Paused));
