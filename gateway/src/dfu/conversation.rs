@@ -113,9 +113,10 @@ impl Conversation {
         self.ground.fleet.poll(&status.device.id)
     }
 
-    /// Takes in what the device says about itself; the orders may be others from then on.
-    pub fn heard(&self, status: &Status<'_>, heard: &Heard, publish: &Publish) {
-        self.ground.fleet.heard(&status.device, heard, &status.line(publish), self.clock.now_ms());
+    /// Takes in what the device says about itself, and says what is to become of it from then on.
+    #[must_use]
+    pub fn heard(&self, status: &Status<'_>, heard: &Heard, publish: &Publish) -> Orders {
+        self.ground.fleet.heard(&status.device, heard, &status.line(publish), self.clock.now_ms())
     }
 
     /// Has the device told, at once or when what has to be on the disk before it is.

@@ -1,7 +1,7 @@
 //! The fleet: what the gateway knows of each device's firmware, and what it makes of it.
 //!
 //! One status is one conversation: [`Fleet::orders`] says what is to become of the device, [`Fleet::heard`] takes in what
-//! it said, and [`Fleet::told`] counts what it is told and sends it, if need be after its turning point is on the disk.
+//! it said and says that anew, and [`Fleet::told`] counts what it is told and sends it, if need be after its turning point is on the disk.
 //! None of them waits. Who is to get what is asked of [`Sources`]; the machine of one device is in
 //! `causeway_core::dfu::update`.
 
@@ -54,7 +54,8 @@ struct Parts {
 
 /// Whom the fleet asks. None of these may wait.
 pub trait Sources: Send + Sync {
-    /// What a device is to get by its assignments, when it runs this version. It is held if the bytes are not there.
+    /// What a device is to get by its assignments, when it runs this version. It is held if the bytes are not there. A
+    /// campaign may take note that the device is done or unfit.
     fn desire(&self, device: &Device, running: Option<&str>, now_ms: u64) -> Option<Desire>;
     /// What a turning point of a device means to whoever assigned the release: what is written in the same transaction.
     fn turned(&self, device: &str, by: &By, turn: &Turn, now_ms: u64) -> Vec<Also>;
@@ -103,7 +104,7 @@ impl Fleet {
         Ok(Self { parts: Arc::new(parts) })
     }
 
-    /// What is to become of a device now. Changes nothing.
+    /// What is to become of a device now. Nothing changes for the device; its campaign may take note of what it runs.
     #[must_use]
     pub fn orders(&self, device: &Device, now_ms: u64) -> Orders {
         self.parts.decide(device, now_ms).orders
@@ -115,8 +116,9 @@ impl Fleet {
         self.parts.table.look(device, |entry| entry.standing.running.clone()).flatten()
     }
 
-    /// Takes in what a device says about itself. What it turns is written soon; the orders may be others from then on.
-    pub fn heard(&self, device: &Device, heard: &Heard, line: &Line, now_ms: u64) {
+    /// Takes in what a device says about itself, and says what is to become of it from then on. What it turns is written
+    /// soon.
+    pub fn heard(&self, device: &Device, heard: &Heard, line: &Line, now_ms: u64) -> Orders {
         let parts = &self.parts;
         let desire = parts.sources.desire(device, Some(&heard.version), now_ms);
         let wanted = match &desire {
@@ -135,6 +137,7 @@ impl Fleet {
         if let Some((turned, progress)) = changed {
             parts.record(turned, None, progress, line, now_ms);
         }
+        parts.follow(device, Some(&heard.version), desire, now_ms).orders
     }
 
     /// Counts what a device is told, and sends it: at once, or when what has to be on the disk before it is. A command

@@ -51,8 +51,8 @@ impl Caller {
             };
             if !heard {
                 heard = true;
-                with.conversation.heard(&status, &answer.heard, with.publish);
-                let before = std::mem::replace(&mut orders, with.conversation.orders(&status));
+                let now = with.conversation.heard(&status, &answer.heard, with.publish);
+                let before = std::mem::replace(&mut orders, now);
                 if !trapped && orders != before {
                     continue;
                 }

@@ -48,8 +48,7 @@ fn speaks(fixture: &Fixture, id: &str, version: &str, offset: Option<u64>, step:
     let line = Line { publish: Arc::new(|_| ()), progress: None };
     let progress = offset.map(|offset| Progress { version: "2".to_owned(), offset, patch: None });
     let heard = Heard { version: version.to_owned(), mtu: None, progress, formats: Vec::new() };
-    fleet.heard(&device, &heard, &line, now_ms);
-    let orders = fleet.orders(&device, now_ms);
+    let orders = fleet.heard(&device, &heard, &line, now_ms);
     if matches!(orders, Orders::Update(_)) {
         fleet.told(&device, &orders, step, Message::default(), &line, now_ms);
     }

@@ -1,10 +1,11 @@
 //! What is to become of a device: what it is to get, and how it stands with that.
 
-use causeway_core::dfu::update::{Attempt, State};
+use causeway_core::dfu::update::{Attempt, Standing, State};
 use causeway_core::dfu::{Assignment, Hold, Orders};
 
 use super::Parts;
 use crate::devices::Device;
+use crate::dfu::Desire;
 use crate::dfu::progress::rfc3339;
 
 /// Orders, and what an operator wants to know beside them.
@@ -35,56 +36,77 @@ fn why(hold: &Hold) -> String {
     format!("{hold}{}", until.unwrap_or_default())
 }
 
+/// How a device stands with a release.
+struct Stands {
+    /// What it was to get is decided: it runs it, or failed at it too often.
+    settled: bool,
+    attempt: u32,
+    restart: bool,
+    astray: bool,
+    made: Attempt,
+}
+
+impl Stands {
+    fn of(standing: &Standing, version: &str) -> Self {
+        Self {
+            settled: matches!(standing.state, State::Confirmed | State::Quarantined),
+            attempt: standing.attempt(version),
+            restart: standing.restart(version),
+            astray: standing.is_astray(),
+            made: standing.attempts.of(version),
+        }
+    }
+}
+
 impl Parts {
     pub(super) fn decide(&self, device: &Device, now_ms: u64) -> Decision {
-        let known = self.table.look(&device.id, |entry| entry.standing.running.clone());
-        let running = known.clone().flatten();
-        let Some(desire) = self.sources.desire(device, running.as_deref(), now_ms) else {
-            return Decision::stay(None);
-        };
-        if let Some(refused) = desire.refused {
+        let running = self.table.look(&device.id, |entry| entry.standing.running.clone()).flatten();
+        let desire = self.sources.desire(device, running.as_deref(), now_ms);
+        self.follow(device, running.as_deref(), desire, now_ms)
+    }
+
+    /// What follows for a device that runs this version from what it is to get.
+    pub(super) fn follow(
+        &self,
+        device: &Device,
+        running: Option<&str>,
+        desire: Option<Desire>,
+        now_ms: u64,
+    ) -> Decision {
+        let Some(Desire { by, release, hold, swap, refused, .. }) = desire else { return Decision::stay(None) };
+        if let Some(refused) = refused {
             return Decision::stay(Some(refused));
         }
+        let version = release.as_ref().map_or("", |release| &release.version);
+        let known = self.table.look(&device.id, |entry| Stands::of(&entry.standing, version));
         if known.is_none() && !self.table.has_room() {
             return Decision::hold(Hold::Full);
         }
-        let release = match desire.release {
+        let Stands { settled, attempt, restart, astray, made } =
+            known.unwrap_or_else(|| Stands::of(&Standing::default(), version));
+        let release = match release {
             Ok(release) => release,
-            // What was found of it holds: it runs what it was to get, or failed at it too often.
-            Err(hold) if self.is_settled(device) => return Decision::stay(Some(why(&hold))),
+            // What was found of it holds, although it cannot be looked up now.
+            Err(hold) if settled => return Decision::stay(Some(why(&hold))),
             Err(hold) => return Decision::hold(hold),
         };
-        if running.as_deref() == Some(release.version.as_str()) {
+        if running == Some(release.version.as_str()) {
             return Decision::stay(None);
         }
-        let (attempt, restart, made) = self
-            .table
-            .look(&device.id, |entry| {
-                let standing = &entry.standing;
-                let version = &release.version;
-                (standing.attempt(version), standing.restart(version), standing.attempts.of(version))
-            })
-            .unwrap_or_else(|| (1, false, Attempt::default()));
         if made.quarantined {
             let why = format!("quarantined for {} after {} failed attempts", release.version, made.made);
             return Decision::stay(Some(why));
         }
-        if let Some(hold) = desire.hold {
+        if let Some(hold) = hold {
             return Decision::hold(hold);
         }
         if made.until_ms > now_ms {
             return Decision::hold(Hold::BackOff { until_ms: made.until_ms });
         }
-        if self.table.look(&device.id, |entry| entry.standing.is_astray()).unwrap_or(false) {
+        if astray {
             return Decision::stay(Some("it is to begin anew, and counts on from where it was".to_owned()));
         }
-        let why = (!desire.swap).then(|| "it is not to be started yet".to_owned());
-        let orders = Orders::Update(Assignment { release, by: desire.by, swap: desire.swap, attempt, restart });
-        Decision { orders, why }
-    }
-
-    fn is_settled(&self, device: &Device) -> bool {
-        let settled = |state| matches!(state, State::Confirmed | State::Quarantined);
-        self.table.look(&device.id, |entry| settled(entry.standing.state)).unwrap_or(false)
+        let why = (!swap).then(|| "it is not to be started yet".to_owned());
+        Decision { orders: Orders::Update(Assignment { release, by, swap, attempt, restart }), why }
     }
 }

@@ -129,8 +129,7 @@ impl Scene {
     /// One status of a device, and its command, as a plugin that does what it should would make it.
     fn speaks(&self, id: &str, heard: &Heard, now_ms: u64) -> Step {
         let (device, line) = (self.device(id), self.line());
-        self.fleet.heard(&device, heard, &line, now_ms);
-        let orders = self.fleet.orders(&device, now_ms);
+        let orders = self.fleet.heard(&device, heard, &line, now_ms);
         let offset = heard.progress.as_ref().map_or(0, |progress| progress.offset);
         let step = match &orders {
             Orders::Stay => Step::Sync,
@@ -225,8 +224,7 @@ async fn more_orders_to_start_than_may_wait_are_not_sent() {
     line.progress = None;
     for id in ["a", "b"] {
         let device = scene.device(id);
-        scene.fleet.heard(&device, &says("1", Some(1_000)), &line, 10);
-        let orders = scene.fleet.orders(&device, 10);
+        let orders = scene.fleet.heard(&device, &says("1", Some(1_000)), &line, 10);
         scene.fleet.told(&device, &orders, &Step::Swap, Message::default(), &line, 10);
     }
     scene.fleet.parts.ledger.write().await.unwrap();

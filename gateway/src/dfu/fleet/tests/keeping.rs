@@ -147,8 +147,7 @@ async fn devices_are_told_to_ask_again_at_different_times() {
 async fn a_patch_is_measured_by_its_own_size() {
     let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
     let (device, line) = (scene.device("a"), scene.line());
-    scene.fleet.heard(&device, &says("1", None), &line, 10);
-    let orders = scene.fleet.orders(&device, 10);
+    let orders = scene.fleet.heard(&device, &says("1", None), &line, 10);
     let step = Step::Write { offset: 50, length: 50, patch: Some("zstd".to_owned()) };
     scene.fleet.told(&device, &orders, &step, Message::default(), &line, 10);
     let target = scene.fleet.device("a", 10).unwrap().target.unwrap();
