@@ -2,7 +2,7 @@
 //!
 //! Also included by the gateway's own tests. `guest.rs` has to be beside it.
 
-use super::guest::encode_as;
+use super::guest::{REALLOC, encode_as};
 
 /// The imports by the names that a body gives them.
 const IMPORTS: [(&str, &str); 3] = [
@@ -33,14 +33,7 @@ pub(crate) fn module(body: &str) -> String {
   (memory (export "memory") 4)
   (global $next (mut i32) (i32.const 131072))
   (data (i32.const 1100) "no")
-  (func (export "cabi_realloc") (param $old i32) (param $had i32) (param $align i32) (param $size i32) (result i32)
-    (local $at i32)
-    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-    (global.set $next (i32.add (local.get $at) (local.get $size)))
-    (loop $room
-      (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
-        (then (drop (memory.grow (i32.const 1))) (br $room))))
-    (local.get $at))
+  {REALLOC}
   (func (export "causeway:plugin/config@0.1.0-draft#configure") (param i32 i32 i32 i32 i32 i32) (result i32)
     (i32.const 1024) ;; configured
   )

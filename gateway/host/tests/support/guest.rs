@@ -22,6 +22,16 @@ const IMPORTS: [(&str, &str); 3] = [
     ),
 ];
 
+/// Room for what the host hands over, from the global `$next` on; nothing is given back.
+pub(crate) const REALLOC: &str = r#"(func (export "cabi_realloc") (param $old i32) (param $had i32) (param $align i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+    (global.set $next (i32.add (local.get $at) (local.get $size)))
+    (loop $room
+      (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
+        (then (drop (memory.grow (i32.const 1))) (br $room))))
+    (local.get $at))"#;
+
 /// A component whose `route-batch` has this body: its parameters are senders (pointer, length) and messages (pointer,
 /// length), its result a pointer to a list of outcomes.
 pub(crate) fn component(body: &str) -> Vec<u8> {
@@ -40,14 +50,7 @@ pub(crate) fn module(body: &str) -> String {
   (global $next (mut i32) (i32.const 131072))
   (global $seen (mut i32) (i32.const 0))
   (data (i32.const 1100) "no")
-  (func (export "cabi_realloc") (param $old i32) (param $had i32) (param $align i32) (param $size i32) (result i32)
-    (local $at i32)
-    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-    (global.set $next (i32.add (local.get $at) (local.get $size)))
-    (loop $room
-      (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
-        (then (drop (memory.grow (i32.const 1))) (br $room))))
-    (local.get $at))
+  {REALLOC}
   (func $ok (param $count i32) (result i32)
     (i32.store (i32.const 2048) (i32.const 65536))
     (i32.store (i32.const 2052) (local.get $count))
