@@ -25,7 +25,7 @@ pub use conversation::{Conversation, Ground, Status};
 pub use desire::Desire;
 pub use desired::{Desired, Releases};
 pub use fleet::{DeviceView, Filter, Fleet, Line, Sources};
-pub use guest::{Answer, Asked, Guest, Refusal};
+pub use guest::{Asked, Guest};
 pub use ledger::Also;
 pub use metrics::DfuMetrics;
 

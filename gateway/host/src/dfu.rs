@@ -3,6 +3,7 @@
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 
+use causeway_core::dfu::{Assignment, Heard, Progress, Step};
 use causeway_core::digest::Digest;
 use wasmtime::component::{HasSelf, Linker};
 
@@ -89,27 +90,6 @@ pub struct Device<'a> {
     pub parent: Option<&'a str>,
 }
 
-/// A release that the device is to get.
-#[derive(Clone, Copy, Debug)]
-pub struct Assignment<'a> {
-    /// The firmware's name.
-    pub name: &'a str,
-    /// The release's version.
-    pub version: &'a str,
-    /// What [`Firmware::block`] knows its image by.
-    pub image: &'a str,
-    /// The image's size in bytes.
-    pub size: u64,
-    /// The SHA-256 of the image.
-    pub checksum: &'a [u8],
-    /// Whether a device that has all of it may be told to start it.
-    pub swap: bool,
-    /// Which attempt at this release it is, from 1.
-    pub attempt: u32,
-    /// Whatever offset the device reports, the transfer begins at 0.
-    pub restart: bool,
-}
-
 /// What is to become of the device.
 #[derive(Clone, Copy, Debug)]
 pub enum Orders<'a> {
@@ -117,8 +97,8 @@ pub enum Orders<'a> {
     Stay,
     /// It is to ask again later; why.
     Hold(&'a str),
-    /// It is to get a release.
-    Update(Assignment<'a>),
+    /// It is to get a release, which [`Firmware::block`] knows by its `image`.
+    Update(&'a Assignment),
 }
 
 /// One status of one device.
@@ -140,55 +120,11 @@ pub struct Request<'a> {
     pub received_ms: u64,
 }
 
-/// What a device says about itself.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Status {
-    /// What it runs.
-    pub version: String,
-    /// The most data that it takes in one block.
-    pub mtu: Option<u32>,
-    /// How far it is with a release.
-    pub progress: Option<Progress>,
-    /// The formats of patches that it can apply.
-    pub formats: Vec<String>,
-}
-
-/// How far a device is with a release.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Progress {
-    /// The release's version.
-    pub version: String,
-    /// The next byte that it wants.
-    pub offset: u64,
-    /// The format of the patch that it gets, if it is not the image itself.
-    pub patch: Option<String>,
-}
-
-/// What the device is told.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Step {
-    /// To ask again later.
-    Wait,
-    /// That what it runs is what it is to run.
-    Sync,
-    /// To store a block.
-    Write {
-        /// Where it begins.
-        offset: u64,
-        /// Its length in bytes.
-        length: u32,
-        /// The format of the patch that it belongs to, if it is not of the image itself.
-        patch: Option<String>,
-    },
-    /// To start what it has stored.
-    Swap,
-}
-
 /// What came of a status; a claim of the guest, not yet checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
-    /// What the device says.
-    pub status: Status,
+    /// What the device says about itself.
+    pub heard: Heard,
     /// What it is told.
     pub step: Step,
     /// The command, in the device's own language.
@@ -245,16 +181,14 @@ impl Debug for DfuInstance {
     }
 }
 
-const fn raw_request<'a>(request: &Request<'a>) -> raw::Request<'a> {
+fn raw_request<'a>(request: &Request<'a>) -> raw::Request<'a> {
     let Device { id, attributes, parent } = request.device;
     raw::Request {
         device: raw::Device { id, attributes, parent },
         orders: match request.orders {
             Orders::Stay => raw::Orders::Stay,
             Orders::Hold(reason) => raw::Orders::Hold(reason),
-            Orders::Update(Assignment { name, version, image, size, checksum, swap, attempt, restart }) => {
-                raw::Orders::Update(raw::Assignment { name, version, image, size, checksum, swap, attempt, restart })
-            }
+            Orders::Update(assignment) => raw::Orders::Update(raw_assignment(assignment)),
         },
         poll: request.poll,
         topic: request.topic,
@@ -264,11 +198,25 @@ const fn raw_request<'a>(request: &Request<'a>) -> raw::Request<'a> {
     }
 }
 
+fn raw_assignment(assignment: &Assignment) -> raw::Assignment<'_> {
+    let Assignment { release, swap, attempt, restart, by: _ } = assignment;
+    raw::Assignment {
+        name: &release.name,
+        version: &release.version,
+        image: &release.image,
+        size: release.size,
+        checksum: &release.checksum,
+        swap: *swap,
+        attempt: *attempt,
+        restart: *restart,
+    }
+}
+
 fn answer(raw: raw::Answer) -> Answer {
     let raw::Status { version, mtu, progress, formats } = raw.status;
     let progress = progress.map(|raw::Progress { version, offset, patch }| Progress { version, offset, patch });
     Answer {
-        status: Status { version, mtu, progress, formats },
+        heard: Heard { version, mtu, progress, formats },
         step: match raw.step {
             raw::Step::Wait => Step::Wait,
             raw::Step::Sync => Step::Sync,
@@ -290,7 +238,7 @@ fn refusal_bytes(refusal: &Refusal) -> usize {
 }
 
 fn answer_bytes(answer: &Answer) -> usize {
-    let Status { version, progress, formats, .. } = &answer.status;
+    let Heard { version, progress, formats, .. } = &answer.heard;
     let progress = progress.as_ref().map_or(0, |own| own.version.len() + own.patch.as_ref().map_or(0, String::len));
     let formats: usize = formats.iter().map(String::len).sum();
     let rest = answer.command.len() + answer.content_type.as_ref().map_or(0, String::len);

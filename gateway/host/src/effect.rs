@@ -65,6 +65,16 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Its kind, in a word of a closed set.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Rejected(_) => "rejected",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+
     /// What the guest says about it.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -13,9 +13,8 @@ mod host;
 
 use std::sync::{Arc, Mutex};
 
-use causeway_host::dfu::{
-    Answer, Assignment, Device, DfuInstance, DfuPlugin, Orders, Progress, Refusal, Request, Status, Step,
-};
+use causeway_core::dfu::{Assignment, By, Heard, Progress, Release, Step};
+use causeway_host::dfu::{Answer, Device, DfuInstance, DfuPlugin, Orders, Refusal, Request};
 use causeway_host::{
     Binary, Component, DfuImports, Failure, Firmware, Limit, Limits, LoadError, Outline, Patch, ReadError, StartError,
     Trap,
@@ -60,19 +59,16 @@ fn start(component: &[u8], limits: &Limits, image: &Image) -> Result<DfuInstance
     load(component).unwrap().start(&setup(), limits, imports)
 }
 
-const UPDATE: Orders<'static> = Orders::Update(assignment("i"));
-
-const fn assignment(image: &'static str) -> Assignment<'static> {
-    Assignment {
-        name: "app",
-        version: "2",
-        image,
+fn assignment(image: &str) -> Assignment {
+    let release = Release {
+        name: "app".to_owned(),
+        version: "2".to_owned(),
+        image: image.to_owned(),
         size: 10,
-        checksum: &[7; 32],
-        swap: true,
-        attempt: 1,
-        restart: false,
-    }
+        checksum: [7; 32],
+        from: Vec::new(),
+    };
+    Assignment { release: Arc::new(release), by: By::Rule("r".to_owned()), swap: true, attempt: 1, restart: false }
 }
 
 fn request<'a>(orders: Orders<'a>, payload: &'a [u8]) -> Request<'a> {
@@ -99,7 +95,7 @@ fn stopped(body: &str, limits: &Limits) -> Trap {
     let beside = start(&dfu_guest::component(TALKS), limits, &Image::default()).unwrap();
     let (beside, _) = beside.handle(&request(Orders::Stay, b"1-")).unwrap();
     let instance = start(&dfu_guest::component(body), limits, &Image::default()).unwrap();
-    let trap = instance.handle(&request(UPDATE, b"1-")).unwrap_err();
+    let trap = instance.handle(&request(Orders::Update(&assignment("i")), b"1-")).unwrap_err();
     assert!(beside.handle(&request(Orders::Stay, b"1-")).unwrap().1.is_ok());
     trap
 }
@@ -108,16 +104,18 @@ fn stopped(body: &str, limits: &Limits) -> Trap {
 fn a_device_is_led_through_an_update_block_by_block() {
     let image = Image::default();
     let mut instance = start(&dfu_guest::component(TALKS), &limits(), &image).unwrap();
+    let (all, later, away) = (assignment("i"), Assignment { swap: false, ..assignment("i") }, assignment("away"));
+    let update = Orders::Update(&all);
     let mut told = Vec::new();
     for (orders, payload) in [
         (Orders::Stay, &b"1-"[..]),
         (Orders::Hold("not now"), b"1-"),
-        (UPDATE, b"1-"),
-        (UPDATE, b"12\x08"),
-        (UPDATE, b"12\x0a"),
-        (Orders::Update(Assignment { swap: false, ..assignment("i") }), b"12\x0a"),
-        (Orders::Update(assignment("away")), b"12\x04"),
-        (UPDATE, b"2-"),
+        (update, b"1-"),
+        (update, b"12\x08"),
+        (update, b"12\x0a"),
+        (Orders::Update(&later), b"12\x0a"),
+        (Orders::Update(&away), b"12\x04"),
+        (update, b"2-"),
     ] {
         let (next, said) = instance.handle(&request(orders, payload)).unwrap();
         instance = next;
@@ -142,13 +140,15 @@ fn a_device_is_led_through_an_update_block_by_block() {
 
 #[test]
 fn what_a_device_says_and_a_refusal_with_its_command_come_back_as_they_were_meant() {
-    let said = ask(TALKS, UPDATE, b"12\x04").unwrap();
+    let assignment = assignment("i");
+    let update = Orders::Update(&assignment);
+    let said = ask(TALKS, update, b"12\x04").unwrap();
     let progress = Some(Progress { version: "2".to_owned(), offset: 4, patch: None });
-    let expected = Status { version: "1".to_owned(), mtu: None, progress, formats: Vec::new() };
-    assert_eq!((said.status, said.content_type), (expected, None));
+    let expected = Heard { version: "1".to_owned(), mtu: None, progress, formats: Vec::new() };
+    assert_eq!((said.heard, said.content_type), (expected, None));
     let reason = Failure::Malformed("no".to_owned());
     let expected = Refusal { reason, command: Some(b"w".to_vec()), content_type: None };
-    assert_eq!(ask(TALKS, UPDATE, b""), Err(expected));
+    assert_eq!(ask(TALKS, update, b""), Err(expected));
 }
 
 /// Makes the text whose pointer is at `$p`, and its length behind it, the command.
@@ -161,7 +161,7 @@ fn show(asking: &str, pointer: u32) -> String {
 }
 
 fn command(body: &str) -> String {
-    String::from_utf8(ask(body, UPDATE, b"1-").unwrap().command).unwrap()
+    String::from_utf8(ask(body, Orders::Update(&assignment("i")), b"1-").unwrap().command).unwrap()
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_block_has_64_kib_at_most_and_all_blocks_of_a_call_as_much_as_it_may_return(
         "{BIG} (call $block (i32.const 1600) (i32.const 3) (i64.const 0) (i32.const -1) (i32.const 1304))
          (i32.store (i32.const 65640) (i32.const 1312)) (i32.store (i32.const 65644) (i32.const 4))"
     );
-    assert_eq!(ask(&one, UPDATE, b"1-").unwrap().command, (64_u32 << 10).to_le_bytes());
+    assert_eq!(ask(&one, Orders::Update(&assignment("i")), b"1-").unwrap().command, (64_u32 << 10).to_le_bytes());
     let again = "(call $block (i32.const 1600) (i32.const 3) (i64.const 0) (i32.const 65536) (i32.const 1304))";
     // Room is used again, so that memory is not what ends the call.
     let forever = format!("{BIG} (loop $more {again} (global.set $next (i32.const 131072)) (br $more))");

@@ -11,10 +11,11 @@ use bytestring::ByteString;
 use causeway_core::dfu::{Heard, Orders, Step};
 use causeway_core::message::{Message, Properties};
 use causeway_core::template::TemplateError;
+use causeway_host::dfu::Refusal;
 
+use super::Publish;
 use super::fleet::{Fleet, Line};
 use super::topics::Topics;
-use super::{Publish, Refusal};
 use crate::clock::Clock;
 use crate::config::DfuTopicsConfig;
 use crate::devices::{self, Device, Devices};
@@ -126,7 +127,7 @@ impl Conversation {
 
     /// Notes that the plugin cannot answer a status as it was meant.
     pub fn refused(&self, status: &Status<'_>, refusal: &Refusal) {
-        self.trouble(status, &format!("{}: {}", refusal.kind, refusal.text));
+        self.trouble(status, &format!("{}: {}", refusal.reason.kind(), refusal.reason.text()));
     }
 
     /// Notes that the plugin was stopped while it was asked.

@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use causeway_core::dfu::{Assignment, Heard, Orders, Progress, Step, answer};
+use causeway_core::dfu::{Assignment, Orders, answer};
 use causeway_core::message::Message;
-use causeway_host::dfu::{self as host, DfuInstance, DfuPlugin};
+use causeway_host::dfu::{self as host, Answer, DfuInstance, DfuPlugin, Refusal};
 use causeway_host::{Component, DfuImports, Digest, Engine, Limit, Limits, LoadError, Setup, StartError, Trap};
 
 use super::blocks::Blocks;
@@ -38,32 +37,6 @@ pub struct Asked<'a> {
     pub trapped: bool,
     /// After how many seconds the device is to ask again.
     pub poll: u32,
-}
-
-/// What a plugin says to a status; the device may be told.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer {
-    /// What the device said.
-    pub heard: Heard,
-    /// What it is told.
-    pub step: Step,
-    /// The command, in its own language.
-    pub command: Bytes,
-    /// MQTT 5 content type of the command.
-    pub content_type: Option<String>,
-}
-
-/// What a plugin says to a status that it cannot answer as it was meant.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Refusal {
-    /// Why, in a word of a closed set.
-    pub kind: &'static str,
-    /// Why, for the operator.
-    pub text: String,
-    /// What the device is told all the same.
-    pub command: Option<Bytes>,
-    /// MQTT 5 content type of the command.
-    pub content_type: Option<String>,
 }
 
 impl Guest {
@@ -116,7 +89,6 @@ impl Guest {
         let said = asked.tell(|request| instance.handle(request));
         let patches = self.blocks.end();
         let (instance, said) = said?;
-        let said = said.map(Answer::from).map_err(Refusal::from);
         if let Ok(Answer { heard, step, .. }) = &said {
             let stays = if asked.trapped { &Orders::Stay } else { asked.orders };
             let wrong = |overstep: answer::Overstep| Trap { limit: Limit::None, reason: overstep.to_string() };
@@ -149,24 +121,15 @@ impl Asked<'_> {
     fn tell<T>(&self, call: impl FnOnce(&host::Request<'_>) -> T) -> T {
         let Device { id, attributes, parent, .. } = self.device;
         let attributes: Vec<_> = attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let hold = match self.orders {
-            _ if self.trapped => "the plugin was stopped".to_owned(),
-            Orders::Hold(hold) => hold.to_string(),
-            Orders::Stay | Orders::Update(_) => String::new(),
-        };
-        let orders = match (assignment(self), self.orders) {
-            (Some(Assignment { release, swap, attempt, restart, .. }), _) => host::Orders::Update(host::Assignment {
-                name: &release.name,
-                version: &release.version,
-                image: &release.image,
-                size: release.size,
-                checksum: &release.checksum,
-                swap: *swap,
-                attempt: *attempt,
-                restart: *restart,
-            }),
-            (None, Orders::Stay) if !self.trapped => host::Orders::Stay,
-            (None, _) => host::Orders::Hold(&hold),
+        let why;
+        let orders = match self.orders {
+            _ if self.trapped => host::Orders::Hold("the plugin was stopped"),
+            Orders::Stay => host::Orders::Stay,
+            Orders::Hold(hold) => {
+                why = hold.to_string();
+                host::Orders::Hold(&why)
+            }
+            Orders::Update(assignment) => host::Orders::Update(assignment),
         };
         call(&host::Request {
             device: host::Device { id, attributes: &attributes, parent: parent.as_deref() },
@@ -177,35 +140,5 @@ impl Asked<'_> {
             content_type: self.message.properties.content_type.as_deref(),
             received_ms: self.message.received_ms,
         })
-    }
-}
-
-impl From<host::Answer> for Answer {
-    fn from(said: host::Answer) -> Self {
-        let host::Status { version, mtu, progress, formats } = said.status;
-        let progress = progress.map(|host::Progress { version, offset, patch }| Progress { version, offset, patch });
-        Self {
-            heard: Heard { version, mtu, progress, formats },
-            step: match said.step {
-                host::Step::Wait => Step::Wait,
-                host::Step::Sync => Step::Sync,
-                host::Step::Write { offset, length, patch } => Step::Write { offset, length, patch },
-                host::Step::Swap => Step::Swap,
-            },
-            command: said.command.into(),
-            content_type: said.content_type,
-        }
-    }
-}
-
-impl From<host::Refusal> for Refusal {
-    fn from(said: host::Refusal) -> Self {
-        let kind = match &said.reason {
-            causeway_host::Failure::Malformed(_) => "malformed",
-            causeway_host::Failure::Rejected(_) => "rejected",
-            causeway_host::Failure::Unavailable(_) => "unavailable",
-        };
-        let (text, command) = (said.reason.text().to_owned(), said.command.map(Bytes::from));
-        Self { kind, text, command, content_type: said.content_type }
     }
 }

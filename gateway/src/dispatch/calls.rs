@@ -53,6 +53,11 @@ impl Reason {
         text.truncate(text.floor_char_boundary(MAX_REASON));
         Self { kind, text }
     }
+
+    /// What the plugin says.
+    fn of(failure: &Failure) -> Self {
+        Self::new(failure.kind(), failure.text())
+    }
 }
 
 /// Why inputs stay unanswered, and in the journal.
@@ -198,14 +203,18 @@ impl Caller {
     fn verdict(&mut self, input: &Input, outcome: Outcome, context: &mut Context<'_>) -> Result<Verdict, Unanswered> {
         Ok(match outcome {
             Ok(effects) => Verdict::Effects(effects),
-            Err(Failure::Malformed(text)) => Verdict::Dead(Reason::new("malformed", text)),
-            Err(Failure::Rejected(text)) => Verdict::Dead(Reason::new("rejected", text)),
-            Err(Failure::Unavailable(text)) => return self.wait_for(input, text, context),
+            Err(failure @ Failure::Unavailable(_)) => return self.wait_for(input, failure, context),
+            Err(failure) => Verdict::Dead(Reason::of(&failure)),
         })
     }
 
     /// Asks again about an input that is not available yet. Its partition waits meanwhile, which keeps the order.
-    fn wait_for(&mut self, input: &Input, mut text: String, context: &mut Context<'_>) -> Result<Verdict, Unanswered> {
+    fn wait_for(
+        &mut self,
+        input: &Input,
+        mut failure: Failure,
+        context: &mut Context<'_>,
+    ) -> Result<Verdict, Unanswered> {
         for retry in 0..self.binding.config.retries {
             if !(context.wait)(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(retry)).min(LONGEST_PAUSE)) {
                 return Err(Unanswered::Stopped);
@@ -213,13 +222,13 @@ impl Caller {
             let Some(outcomes) = self.ask(std::slice::from_ref(input), context)? else {
                 return Ok(Verdict::Dead(Reason::new("trap", self.health.last_trap())));
             };
-            text = match outcomes.into_iter().next() {
-                Some(Err(Failure::Unavailable(text))) => text,
+            failure = match outcomes.into_iter().next() {
+                Some(Err(failure @ Failure::Unavailable(_))) => failure,
                 Some(outcome) => return self.verdict(input, outcome, context),
                 None => return Ok(no_outcome()),
             };
         }
-        Ok(Verdict::Dead(Reason::new("unavailable", text)))
+        Ok(Verdict::Dead(Reason::of(&failure)))
     }
 }
 

@@ -6,12 +6,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use causeway_core::dfu::Orders;
 use causeway_core::message::Message;
+use causeway_host::dfu::{Answer, Refusal};
 
 use super::calls::{Caller, Unanswered, Verdict};
 use super::effects::Gate;
 use super::guest::Guest;
 use super::intake::Input;
-use crate::dfu::{Answer, Asked, Conversation, Publish, Refusal, Status};
+use crate::dfu::{Asked, Conversation, Publish, Status};
 use crate::plugins::GuestError;
 
 /// What it takes to answer a device.
@@ -81,7 +82,7 @@ impl Answering<'_> {
     /// Has the device told what the plugin says.
     fn tell(&mut self, status: &Status<'_>, orders: &Orders, answer: Answer) {
         let Answer { step, command, content_type, .. } = answer;
-        if let Some(reply) = self.reply(status, &command, content_type) {
+        if let Some(reply) = self.reply(status, command, content_type) {
             self.conversation.told(status, orders, &step, reply, self.publish);
         }
     }
@@ -90,14 +91,14 @@ impl Answering<'_> {
     fn refuse(&mut self, status: &Status<'_>, refusal: Refusal) {
         self.conversation.refused(status, &refusal);
         let Refusal { command, content_type, .. } = refusal;
-        if let Some(reply) = command.and_then(|command| self.reply(status, &command, content_type)) {
+        if let Some(reply) = command.and_then(|command| self.reply(status, command, content_type)) {
             (self.publish)(reply);
         }
     }
 
     /// The command as a message to the first topic that the plugin may publish to.
-    fn reply(&mut self, status: &Status<'_>, command: &Bytes, content_type: Option<String>) -> Option<Message> {
-        let properties = self.conversation.properties(status, content_type);
+    fn reply(&mut self, status: &Status<'_>, command: Vec<u8>, content_type: Option<String>) -> Option<Message> {
+        let (command, properties) = (Bytes::from(command), self.conversation.properties(status, content_type));
         for topic in self.conversation.ways(status) {
             match self.gate.command(&topic, command.clone(), properties.clone()) {
                 Ok(message) => return Some(message),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use causeway_core::dfu::{Assignment, By, Release, Step};
 use causeway_host::{
     Binary, Component, DfuImports, Engine, EngineConfig, Failure, Firmware, Level, Limits, Log, LostLines, Patch,
     ReadError, Setup, dfu,
@@ -71,25 +72,33 @@ fn native_says(plugin: &Dfu, update: &Update, status: &[u8]) -> Said {
     }
 }
 
+fn assigned(assignment: &native::Assignment) -> Assignment {
+    let release = Release {
+        name: assignment.name.clone(),
+        version: assignment.version.clone(),
+        image: assignment.image.clone(),
+        size: assignment.size,
+        checksum: assignment.checksum.as_slice().try_into().unwrap(),
+        from: Vec::new(),
+    };
+    let native::Assignment { swap, attempt, restart, .. } = *assignment;
+    Assignment { release: Arc::new(release), by: By::Rule("rule".to_owned()), swap, attempt, restart }
+}
+
 fn component_says(plugin: &dfu::DfuPlugin, update: &Update, status: &[u8]) -> Said {
     let setup = Setup { gateway: "gateway".into(), binding: "binding".into(), config: "{}".into() };
     let imports = DfuImports { log: Box::new(Silent), firmware: Box::new(Lent(update.clone())) };
     let instance = plugin.start(&setup, &Limits::default(), imports).unwrap();
     let asked = update.request(status);
     let attributes: Vec<_> = asked.device.attributes.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let assignment;
     let orders = match &asked.orders {
         native::Orders::Stay => dfu::Orders::Stay,
         native::Orders::Hold(reason) => dfu::Orders::Hold(reason),
-        native::Orders::Update(assignment) => dfu::Orders::Update(dfu::Assignment {
-            name: &assignment.name,
-            version: &assignment.version,
-            image: &assignment.image,
-            size: assignment.size,
-            checksum: &assignment.checksum,
-            swap: assignment.swap,
-            attempt: assignment.attempt,
-            restart: assignment.restart,
-        }),
+        native::Orders::Update(ours) => {
+            assignment = assigned(ours);
+            dfu::Orders::Update(&assignment)
+        }
     };
     let request = dfu::Request {
         device: dfu::Device { id: &asked.device.id, attributes: &attributes, parent: None },
@@ -103,12 +112,10 @@ fn component_says(plugin: &dfu::DfuPlugin, update: &Update, status: &[u8]) -> Sa
     match instance.handle(&request).unwrap().1 {
         Ok(answer) => {
             let step = match answer.step {
-                dfu::Step::Wait => native::Step::Wait,
-                dfu::Step::Sync => native::Step::Sync,
-                dfu::Step::Swap => native::Step::Swap,
-                dfu::Step::Write { offset, length, patch } => {
-                    native::Step::Write(native::Block { offset, length, patch })
-                }
+                Step::Wait => native::Step::Wait,
+                Step::Sync => native::Step::Sync,
+                Step::Swap => native::Step::Swap,
+                Step::Write { offset, length, patch } => native::Step::Write(native::Block { offset, length, patch }),
             };
             Ok((step, answer.command, answer.content_type))
         }

@@ -2,7 +2,8 @@
 
 use super::{Nothing, nanos};
 use crate::table::{Table, count};
-use causeway_host::dfu::{Assignment, Device, DfuPlugin, Orders, Request, Step};
+use causeway_core::dfu::{Assignment, By, Release, Step};
+use causeway_host::dfu::{Device, DfuPlugin, Orders, Request};
 use causeway_host::{Binary, Component, DfuImports, Engine, EngineConfig, Firmware, Limits, Patch, ReadError, Setup};
 use causeway_plugin::dfu as native;
 use causeway_plugin::testing::Update;
@@ -82,19 +83,19 @@ fn guest_nanos(plugin: &DfuPlugin, status: &[u8], block: usize) -> f64 {
     let setup = Setup { gateway: "edge".into(), binding: "bench".into(), config: "{}".into() };
     let imports = DfuImports { log: Box::new(Nothing), firmware: Box::new(Image(vec![7; 64 << 10])) };
     let mut instance = Some(plugin.start(&setup, &Limits::default(), imports).unwrap());
-    let assignment = Assignment {
-        name: "app",
-        version: "0.1.1",
-        image: "sha256:00",
+    let release = Release {
+        name: "app".to_owned(),
+        version: "0.1.1".to_owned(),
+        image: "sha256:00".to_owned(),
         size: 1 << 20,
-        checksum: &[9; 32],
-        swap: true,
-        attempt: 1,
-        restart: false,
+        checksum: [9; 32],
+        from: Vec::new(),
     };
+    let by = By::Rule("rule".to_owned());
+    let assignment = Assignment { release: Arc::new(release), by, swap: true, attempt: 1, restart: false };
     let request = Request {
         device: Device { id: "truck-7", attributes: &[("hardware", "r2"), ("type", "sensor")], parent: None },
-        orders: Orders::Update(assignment),
+        orders: Orders::Update(&assignment),
         poll: 300,
         topic: "dfu/truck-7/status",
         payload: status,
