@@ -161,7 +161,12 @@ pub enum Turn {
     /// It runs the release.
     Confirmed,
     /// It runs something else after it was told to start the release, or gave up.
-    Failed(String),
+    Failed {
+        /// The number of the attempt.
+        attempt: u32,
+        /// What it does instead.
+        reason: String,
+    },
     /// It failed too often, and does not get the release any more.
     Quarantined,
 }

@@ -110,7 +110,7 @@ impl DfuMetrics {
             Turn::Started => "started",
             Turn::SwapSent(_) => "swap_sent",
             Turn::Confirmed => "confirmed",
-            Turn::Failed(_) => "failed",
+            Turn::Failed { .. } => "failed",
             Turn::Quarantined => "quarantined",
         };
         self.turns.get_or_create(&OfTurn { turn }).inc();

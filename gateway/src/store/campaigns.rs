@@ -147,7 +147,8 @@ pub fn delete(tx: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
     tx.execute("delete from campaigns where id = ?1", [id]).map(drop)
 }
 
-/// Writes what happens to a device; what comes too late to matter changes nothing.
+/// Writes what happens to a device. What comes too late to matter changes nothing, and neither do the turning points of
+/// an update that are written once more, in their order.
 pub fn change(tx: &Transaction<'_>, row: &CampaignRow) -> rusqlite::Result<()> {
     let progress = tx
         .prepare_cached("select progress from campaigns where id = ?1")?
@@ -158,7 +159,7 @@ pub fn change(tx: &Transaction<'_>, row: &CampaignRow) -> rusqlite::Result<()> {
         .query_row([&row.campaign, &row.device], decode_target)
         .optional()?;
     let (Some(progress), Some((_, mut target))) = (progress, target) else {
-        // The campaign was deleted.
+        // The campaign was deleted; its id is not used again while a device goes by it.
         return Ok(());
     };
     if progress.apply(&mut target, &row.change) {
@@ -314,7 +315,7 @@ mod tests {
         vec![("b".to_owned(), Target::queued(1, 5)), ("a".to_owned(), Target::queued(2, 5))]
     }
 
-    fn row(device: &str, to: Standing, failed: bool) -> CampaignRow {
+    fn row(device: &str, to: Standing, failed: Option<u32>) -> CampaignRow {
         let change = Change { to, failed, attempt: Some(1), reason: Some("old".to_owned()), at_ms: 6 };
         CampaignRow { campaign: "one".to_owned(), device: device.to_owned(), change }
     }
@@ -335,17 +336,18 @@ mod tests {
     }
 
     #[test]
-    fn a_change_counts_and_one_that_comes_too_late_does_not() {
+    fn a_change_counts_once_and_one_that_comes_too_late_does_not() {
         scratch(|tx| {
             insert(tx, &campaign("one"), &two())?;
-            change(tx, &row("a", Standing::Failed, true))?;
+            change(tx, &row("a", Standing::Failed, Some(1)))?;
+            change(tx, &row("a", Standing::Failed, Some(1)))?;
             let target = device(tx, "one", "a")?.unwrap();
             assert_eq!((target.standing, target.failures, target.attempt), (Standing::Failed, 1, 1));
             assert_eq!(tallies(tx, "one")?[2].erring(), 1);
             cancel_open(tx, "one", 7)?;
-            change(tx, &row("a", Standing::InProgress, false))?;
+            change(tx, &row("a", Standing::InProgress, None))?;
             assert_eq!(device(tx, "one", "a")?.unwrap().standing, Standing::Cancelled);
-            change(tx, &row("nobody", Standing::InProgress, false))?;
+            change(tx, &row("nobody", Standing::InProgress, None))?;
             assert_eq!(tallies(tx, "one")?[1].count(Standing::Cancelled), 1);
             Ok(())
         });

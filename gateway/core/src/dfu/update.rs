@@ -372,7 +372,8 @@ impl Standing {
         let Some(target) = &self.target else { return };
         let (by, version) = (target.by.clone(), target.version.clone());
         self.end(End::Failed(reason.clone()), outcome, now_ms);
-        outcome.turns.push((by.clone(), Turn::Failed(reason.clone())));
+        let attempt = self.attempts.of(&version).made;
+        outcome.turns.push((by.clone(), Turn::Failed { attempt, reason: reason.clone() }));
         self.reason = Some(reason);
         if let Some(target) = &mut self.target {
             target.restart = true;

@@ -110,7 +110,7 @@ fn waves(sizes: &[&str]) -> Plan {
 }
 
 fn failed() -> Turn {
-    Turn::Failed("it runs 0.1.0 again".to_owned())
+    Turn::Failed { attempt: 1, reason: "it runs 0.1.0 again".to_owned() }
 }
 
 #[tokio::test]

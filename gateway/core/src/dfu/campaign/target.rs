@@ -71,7 +71,7 @@ pub struct Target {
     pub wave: u32,
     /// How far it is.
     pub standing: Standing,
-    /// Attempts that failed.
+    /// Attempts at the release that failed, whoever assigned it then: the number of the last one that did.
     pub failures: u32,
     /// The number of the last attempt; 0 before the first.
     pub attempt: u32,
@@ -86,8 +86,8 @@ pub struct Target {
 pub struct Change {
     /// How far it is then.
     pub to: Standing,
-    /// Whether an attempt failed.
-    pub failed: bool,
+    /// The number of the attempt that failed, if one did.
+    pub failed: Option<u32>,
     /// The number of the attempt, if one begins.
     pub attempt: Option<u32>,
     /// Why, for the operator.
@@ -103,23 +103,28 @@ impl Target {
         Self { wave, standing: Standing::Queued, failures: 0, attempt: 0, reason: None, at_ms }
     }
 
-    /// Applies a change; false if it comes too late to matter.
+    /// Applies a change; false if it comes too late to matter. The same changes once more, in their order, change nothing.
     pub(super) fn apply(&mut self, change: &Change) -> bool {
         // A failed device that is then unfit, for it came up with something else, failed for good: whichever of both is
         // told first, the error threshold counts it.
         let unfit = change.to == Standing::Skipped && self.failures > 0;
-        let failed = change.failed && self.standing == Standing::Skipped;
+        let failed = change.failed.is_some() && self.standing == Standing::Skipped;
         let to = if unfit || failed { Standing::Quarantined } else { change.to };
         if !self.admits(to) {
             return false;
         }
-        self.standing = to;
-        self.failures += u32::from(change.failed);
+        if self.standing != to {
+            self.standing = to;
+            self.at_ms = change.at_ms;
+        }
         self.attempt = change.attempt.unwrap_or(self.attempt);
+        if let Some(attempt) = change.failed {
+            // Not one more: an attempt of which is told twice has failed once.
+            self.failures = self.failures.max(attempt.max(1));
+        }
         if change.reason.is_some() || change.to == Standing::Succeeded {
             self.reason.clone_from(&change.reason);
         }
-        self.at_ms = change.at_ms;
         true
     }
 
@@ -129,13 +134,15 @@ impl Target {
         erring(self.standing, self.failures > 0)
     }
 
-    /// What is final stays so, but for a device that was forgiven, or that had the release when it was cancelled.
+    /// What is final stays so, but for a device that was forgiven, or that runs the release after all.
     const fn admits(&self, to: Standing) -> bool {
         match self.standing {
             Standing::Succeeded => false,
-            Standing::Skipped => matches!(to, Standing::Quarantined),
+            Standing::Skipped => matches!(to, Standing::Quarantined | Standing::Succeeded),
             Standing::Cancelled => matches!(to, Standing::Succeeded),
-            Standing::Quarantined => !matches!(to, Standing::Queued | Standing::Skipped),
+            Standing::Quarantined => {
+                matches!(to, Standing::Offered | Standing::InProgress | Standing::Failed | Standing::Succeeded)
+            }
             Standing::Queued | Standing::Offered | Standing::InProgress | Standing::Failed => true,
         }
     }
@@ -145,13 +152,15 @@ impl Change {
     /// What a turning point of its update means to a device's campaign.
     #[must_use]
     pub fn of_turn(turn: &Turn, at_ms: u64) -> Self {
-        let to = |to| Self { to, failed: false, attempt: None, reason: None, at_ms };
+        let to = |to| Self { to, failed: None, attempt: None, reason: None, at_ms };
         match turn {
             Turn::Assigned => to(Standing::Offered),
             Turn::Started => to(Standing::InProgress),
             Turn::SwapSent(attempt) => Self { attempt: Some(*attempt), ..to(Standing::InProgress) },
             Turn::Confirmed => to(Standing::Succeeded),
-            Turn::Failed(reason) => Self { failed: true, reason: Some(reason.clone()), ..to(Standing::Failed) },
+            Turn::Failed { attempt, reason } => {
+                Self { failed: Some(*attempt), reason: Some(reason.clone()), ..to(Standing::Failed) }
+            }
             Turn::Quarantined => to(Standing::Quarantined),
         }
     }
@@ -159,19 +168,13 @@ impl Change {
     /// The device does not get the release.
     #[must_use]
     pub const fn skipped(reason: String, at_ms: u64) -> Self {
-        Self { to: Standing::Skipped, failed: false, attempt: None, reason: Some(reason), at_ms }
+        Self { to: Standing::Skipped, failed: None, attempt: None, reason: Some(reason), at_ms }
     }
 
     /// The device was found to run the release.
     #[must_use]
     pub const fn found(at_ms: u64) -> Self {
-        Self { to: Standing::Succeeded, failed: false, attempt: None, reason: None, at_ms }
-    }
-
-    /// The campaign was aborted.
-    #[must_use]
-    pub const fn cancelled(at_ms: u64) -> Self {
-        Self { to: Standing::Cancelled, failed: false, attempt: None, reason: None, at_ms }
+        Self { to: Standing::Succeeded, failed: None, attempt: None, reason: None, at_ms }
     }
 }
 
@@ -250,3 +253,6 @@ impl Tally {
         Standing::ALL.into_iter().filter(|standing| !standing.is_final()).map(|standing| self.count(standing)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ impl Run {
         self.progress = next;
         if self.progress.state == State::Aborted {
             for target in self.targets.iter_mut().filter(|target| !target.standing.is_final()) {
-                target.apply(&Change::cancelled(NOW));
+                target.standing = Standing::Cancelled;
             }
         }
     }
@@ -73,7 +73,7 @@ impl Run {
     }
 
     fn fail(&mut self, device: usize) {
-        self.turn(device, &Turn::Failed("it runs 0.1.0 again".to_owned()));
+        self.turn(device, &Turn::Failed { attempt: 1, reason: "it runs 0.1.0 again".to_owned() });
     }
 
     fn tell(&mut self, command: Command) -> Result<(), CommandError> {
@@ -274,7 +274,7 @@ fn event(devices: usize) -> impl Strategy<Value = Event> {
         (1..4_u32).prop_map(Turn::SwapSent),
         Just(Turn::Confirmed),
         Just(Turn::Confirmed),
-        Just(Turn::Failed("old".to_owned())),
+        (1..4_u32).prop_map(|attempt| Turn::Failed { attempt, reason: "old".to_owned() }),
         Just(Turn::Quarantined),
     ];
     let command = prop::sample::select(vec![Command::Pause, Command::Resume, Command::Resume, Command::Start]);

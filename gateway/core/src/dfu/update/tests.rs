@@ -31,6 +31,10 @@ fn says(version: &str, progress: Option<(&str, u64)>) -> Heard {
     Heard { version: version.to_owned(), mtu: None, progress, formats: Vec::new() }
 }
 
+fn failed(attempt: u32, reason: &str) -> Turn {
+    Turn::Failed { attempt, reason: reason.to_owned() }
+}
+
 /// A device and the gateway that speaks with it.
 struct Scene {
     standing: Standing,
@@ -123,7 +127,7 @@ fn the_old_version_after_a_swap_is_a_failed_attempt() {
     scene.transfers();
     let outcome = scene.hears("1", None);
     let reason = "it runs 1 after it was told to start 2".to_owned();
-    assert_eq!(turns(&outcome), [Turn::Failed(reason.clone())]);
+    assert_eq!(turns(&outcome), [failed(1, &reason)]);
     assert_eq!(outcome.ended[0].end, End::Failed(reason));
     assert_eq!(scene.standing.state, State::Failed);
     assert_eq!((scene.standing.attempt("2"), scene.standing.restart("2")), (2, true));
@@ -138,7 +142,7 @@ fn a_device_that_has_not_heard_is_told_again_within_the_same_attempt_and_not_for
     assert_eq!(scene.standing.attempt("2"), 1);
     assert_eq!(turns(&scene.tells(&Step::Swap)), [Turn::SwapSent(1)]);
     let outcome = scene.hears("1", Some(("2", 1_000)));
-    assert!(matches!(turns(&outcome).as_slice(), [Turn::Failed(_)]), "{outcome:?}");
+    assert!(matches!(turns(&outcome).as_slice(), [Turn::Failed { .. }]), "{outcome:?}");
 }
 
 #[test]
@@ -149,7 +153,7 @@ fn a_device_that_has_nothing_to_report_of_an_empty_image_is_told_again_too() {
     scene.tells(&Step::Swap);
     assert!(scene.hears("1", None).is_empty());
     assert_eq!(turns(&scene.tells(&Step::Swap)), [Turn::SwapSent(1)]);
-    assert!(matches!(turns(&scene.hears("1", None)).as_slice(), [Turn::Failed(_)]));
+    assert!(matches!(turns(&scene.hears("1", None)).as_slice(), [Turn::Failed { .. }]));
 }
 
 #[test]
@@ -182,7 +186,7 @@ fn a_third_version_after_a_swap_is_a_failed_attempt_too() {
     let mut scene = Scene::new("2");
     scene.transfers();
     let outcome = scene.hears("0", Some(("2", 1_000)));
-    assert_eq!(turns(&outcome), [Turn::Failed("it runs 0 after it was told to start 2".to_owned())]);
+    assert_eq!(turns(&outcome), [failed(1, "it runs 0 after it was told to start 2")]);
 }
 
 #[test]
@@ -287,7 +291,7 @@ fn a_device_that_falls_back_after_it_ran_the_release_has_failed() {
     scene.transfers();
     scene.hears("2", None);
     let outcome = scene.hears("1", None);
-    assert_eq!(turns(&outcome), [Turn::Failed("it runs 1 although it has run 2".to_owned())]);
+    assert_eq!(turns(&outcome), [failed(1, "it runs 1 although it has run 2")]);
     assert_eq!(scene.standing.attempt("2"), 2);
 }
 
