@@ -250,9 +250,10 @@ pub(super) fn refused(error: CampaignError) -> Refused {
     match error {
         CampaignError::Unknown(_) => Refused::unknown(error.to_string()),
         CampaignError::Store(_) => Refused::internal(error),
-        CampaignError::Exists(_) | CampaignError::Command { .. } | CampaignError::NotOver { .. } => {
-            Refused::new(StatusCode::CONFLICT, error.to_string())
-        }
+        CampaignError::Exists(_)
+        | CampaignError::Used { .. }
+        | CampaignError::Command { .. }
+        | CampaignError::NotOver { .. } => Refused::new(StatusCode::CONFLICT, error.to_string()),
         CampaignError::Name(_)
         | CampaignError::Devices(_)
         | CampaignError::NoDevices

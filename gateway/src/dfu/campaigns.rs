@@ -31,7 +31,8 @@ use crate::store::{Store, WriteError};
 /// How often campaigns are looked at without a reason: for their starts, and for devices that were removed.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Devices found done or unfit that wait to be written; one more is found again when it asks again.
+/// Devices found done or unfit that wait to be written; one more is found again when it asks again. So many are found to
+/// be removed at one look, too.
 const MAX_NOTICES: usize = 4_096;
 
 /// The campaigns; clones share them.
@@ -58,6 +59,8 @@ struct Pending {
     notices: Vec<CampaignRow>,
     /// Written by others, with their turning points: campaign and device.
     written: HashSet<(String, String)>,
+    /// Devices that are waited for may have been removed, and it may not be written yet.
+    look: bool,
 }
 
 /// What a campaign means to a device.
@@ -238,6 +241,8 @@ impl Campaigns {
         let mut timer = tokio::time::interval(TICK);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut changed = self.parts.devices.changed();
+        // Nobody looked before.
+        changed.mark_changed();
         loop {
             tokio::select! {
                 _ = timer.tick() => {}
@@ -246,9 +251,9 @@ impl Campaigns {
             let now_ms = clock.now_ms();
             if changed.has_changed().unwrap_or(false) {
                 changed.mark_unchanged();
-                self.notice_removed(now_ms);
+                self.parts.pending().look = true;
             }
-            if let Err(error) = self.catch_up().await {
+            if let Err(error) = self.catch_up(now_ms).await {
                 tracing::error!(%error, "campaigns: what devices have come to is not taken in");
             }
             if let Err(error) = self.advance(now_ms).await {
@@ -306,19 +311,27 @@ impl Campaigns {
         Ok(())
     }
 
-    fn notice_removed(&self, now_ms: u64) {
+    /// Devices that are waited for and are no more, whichever state their campaign is in.
+    fn removed(&self, now_ms: u64) -> Vec<CampaignRow> {
         let gone = |device: &str| self.parts.devices.get(device).is_none();
-        let waiting = self.parts.table().waiting(gone);
-        for (campaign, device) in waiting {
+        let waiting = self.parts.table().waiting(gone, MAX_NOTICES);
+        let change = |(campaign, device)| {
             let change = Change::skipped(REMOVED.to_owned(), now_ms);
-            self.notice(CampaignRow { campaign, device, change });
-        }
+            CampaignRow { campaign, device, change }
+        };
+        waiting.into_iter().map(change).collect()
     }
 
     /// Writes what was found of devices, and takes in what others wrote of them. The store writes one after the other:
     /// what this transaction reads has been committed when it is.
-    async fn catch_up(&self) -> Result<(), WriteError<rusqlite::Error>> {
-        let Pending { notices, written } = std::mem::take(&mut *self.parts.pending());
+    async fn catch_up(&self, now_ms: u64) -> Result<(), WriteError<rusqlite::Error>> {
+        let Pending { mut notices, written, look } = std::mem::take(&mut *self.parts.pending());
+        if look {
+            let removed = self.removed(now_ms);
+            // There may be more; and when these are not written, they are found again.
+            self.parts.pending().look |= !removed.is_empty();
+            notices.extend(removed);
+        }
         if notices.is_empty() && written.is_empty() {
             return Ok(());
         }

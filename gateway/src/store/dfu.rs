@@ -40,6 +40,15 @@ pub fn all(connection: &Connection) -> rusqlite::Result<Vec<(String, Standing)>>
     Ok(devices)
 }
 
+/// Devices whose update goes by that campaign, whether there is one of that id or not.
+pub fn of_campaign(connection: &Connection, id: &str) -> rusqlite::Result<u64> {
+    connection.query_row(
+        "select count(*) from dfu_devices where by_kind = ?1 and by_name = ?2",
+        [CAMPAIGN, id],
+        |row| row.get(0),
+    )
+}
+
 /// Writes all that is known of a device; `false` if there is no such device any more.
 pub fn put(tx: &Transaction<'_>, device: &str, standing: &Standing) -> rusqlite::Result<bool> {
     if !note(tx, device, standing)? {

@@ -13,6 +13,7 @@ use super::table::Rollout;
 use super::{CampaignError, Campaigns};
 use crate::devices::Device;
 use crate::store::campaigns::{self as rows, Asked, Campaign};
+use crate::store::dfu;
 
 /// What is to be made.
 #[derive(Clone, Debug)]
@@ -138,6 +139,11 @@ impl Campaigns {
             if rows::get(tx, &campaign.id)?.is_some() {
                 return Err(CampaignError::Exists(campaign.id));
             }
+            // What devices come to under the old one would count for this one.
+            let devices_left = dfu::of_campaign(tx, &campaign.id)?;
+            if devices_left > 0 {
+                return Err(CampaignError::Used { id: campaign.id, devices: devices_left });
+            }
             if rows::count(tx)? >= config.max_campaigns as u64 {
                 return Err(CampaignError::Full(config.max_campaigns));
             }
@@ -150,6 +156,8 @@ impl Campaigns {
         };
         let made = move |(campaign, devices): &(Campaign, Vec<(String, Target)>)| {
             parts.publish(|table| table.push(Rollout::new(campaign.clone(), devices.clone())));
+            // One of them may have been removed since they were chosen.
+            parts.pending().look = true;
         };
         let written = self.parts.store.write_then(work, made).await.map_err(CampaignError::from);
         if let Err(CampaignError::Full(_) | CampaignError::TooManyDevices { .. }) = &written {

@@ -14,6 +14,14 @@ pub enum CampaignError {
     /// There is one already.
     #[error("there is a campaign `{0}` already")]
     Exists(String),
+    /// There was one, and its word still counts.
+    #[error("`{id}` was a campaign before, and the updates of {devices} devices still go by it; choose another name")]
+    Used {
+        /// Its id.
+        id: String,
+        /// Devices that have not been given anything else since.
+        devices: u64,
+    },
     /// An id outside the grammar.
     #[error("`{0}` is no name for a campaign: 1 to 64 letters, digits and . _ -, beginning with a letter or digit")]
     Name(String),

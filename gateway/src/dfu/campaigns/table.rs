@@ -140,14 +140,13 @@ impl Table {
         })
     }
 
-    /// Devices that campaigns wait for in open waves, with their campaigns, of which `gone` is true.
-    pub(super) fn waiting(&self, gone: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-        let open = |rollout: &&Rollout| matches!(rollout.progress().state, State::Running | State::Paused);
-        let mut found = Vec::new();
-        for rollout in self.0.iter().filter(open) {
-            let waiting = rollout.targets.iter().filter(|(device, target)| !target.standing.is_final() && gone(device));
-            found.extend(waiting.map(|(device, _)| (rollout.campaign.id.clone(), device.clone())));
-        }
-        found
+    /// Devices that campaigns wait for, or will, with their campaigns, of which `gone` is true; so many at most.
+    pub(super) fn waiting(&self, gone: impl Fn(&str) -> bool, most: usize) -> Vec<(String, String)> {
+        let waiting = self.0.iter().flat_map(|rollout| {
+            let open = rollout.targets.iter().filter(|(_, target)| !target.standing.is_final());
+            open.map(|(device, _)| (&rollout.campaign.id, device))
+        });
+        let gone = waiting.filter(|(_, device)| gone(device));
+        gone.take(most).map(|(campaign, device)| (campaign.clone(), device.clone())).collect()
     }
 }

@@ -1,13 +1,15 @@
 //! Campaigns over a real store: what operators order, what devices come to, and what a restart finds.
 
-use causeway_core::dfu::Turn;
 use causeway_core::dfu::campaign::{OnError, Plan, Standing, Start};
+use causeway_core::dfu::update::{self, Target as DfuTarget};
+use causeway_core::dfu::{By, Turn};
 use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::devices::{Change as DeviceChange, DevicesMetrics};
 use crate::store::StoreMetrics;
 use crate::store::campaigns::Asked;
+use crate::store::dfu;
 
 pub(in crate::dfu) const NOW: u64 = 1_000_000;
 
@@ -86,8 +88,24 @@ impl World {
     }
 
     pub(in crate::dfu) async fn settle(&self) {
-        self.campaigns.catch_up().await.unwrap();
+        self.campaigns.catch_up(NOW).await.unwrap();
         self.campaigns.advance(NOW).await.unwrap();
+    }
+
+    /// Lets campaigns work by themselves until a device stands so.
+    async fn until(&self, campaigns: &Campaigns, id: &str, device: &str, standing: Standing) {
+        let deadline = Duration::from_secs(10);
+        let run = campaigns.clone().run(Clock::new(0));
+        let stands = async || campaigns.target(id, device).await.unwrap().unwrap().standing == standing;
+        let found = async {
+            while !stands().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = run => unreachable!("it never ends"),
+            found = tokio::time::timeout(deadline, found) => found.expect("it comes to stand so"),
+        }
     }
 
     async fn state(&self, id: &str) -> (State, u32) {
@@ -221,12 +239,64 @@ async fn of_two_campaigns_the_one_that_began_first_has_the_device_until_it_is_do
 async fn a_device_that_is_removed_is_skipped() {
     let world = World::new().await;
     world.begin("one", "id=d0,d1", Plan::default()).await;
-    world.devices.remove("d0").await.unwrap();
-    world.campaigns.notice_removed(NOW);
-    world.settle().await;
-    assert_eq!(world.standings("one").await[0].2, Standing::Skipped);
+    let removing = async {
+        tokio::task::yield_now().await;
+        world.devices.remove("d0").await.unwrap();
+    };
+    tokio::join!(removing, world.until(&world.campaigns, "one", "d0", Standing::Skipped));
     world.turn("one", "d1", Turn::Confirmed).await;
     assert_eq!(world.state("one").await.0, State::Finished);
+}
+
+#[tokio::test]
+async fn a_device_that_is_removed_while_nobody_looks_is_skipped_at_the_next_start() {
+    let world = World::new().await;
+    world.begin("one", "id=d0,d1", Plan::default()).await;
+    world.devices.remove("d0").await.unwrap();
+    let reopened = world.reopened();
+    world.until(&reopened, "one", "d0", Standing::Skipped).await;
+    assert_eq!(reopened.target("one", "d1").await.unwrap().unwrap().standing, Standing::Queued);
+}
+
+#[tokio::test]
+async fn a_device_that_is_removed_before_its_campaign_begins_is_skipped_also_when_it_is_registered_anew() {
+    let world = World::new().await;
+    world.campaigns.create(world.order("one", "id=d0,d1", Plan::default()), &silent, NOW).await.unwrap();
+    world.settle().await;
+    world.devices.remove("d0").await.unwrap();
+    world.until(&world.campaigns, "one", "d0", Standing::Skipped).await;
+    world.devices.add("d0", DeviceChange::default()).await.unwrap();
+    world.campaigns.command("one", Command::Start, NOW).await.unwrap();
+    assert_eq!(world.campaigns.offer("d0", NOW).map(|found| found.offer), None);
+    world.turn("one", "d1", Turn::Confirmed).await;
+    assert_eq!(world.state("one").await.0, State::Finished);
+}
+
+#[tokio::test]
+async fn a_device_that_was_removed_while_its_campaign_was_made_is_skipped() {
+    let world = World::new().await;
+    let order = world.order("one", "id=d0,d1", Plan::default());
+    world.devices.remove("d0").await.unwrap();
+    world.settle().await;
+    world.campaigns.create(order, &silent, NOW).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.standings("one").await[0].2, Standing::Skipped);
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_take_is_found_again() {
+    let world = World::new().await;
+    world.begin("one", "id=d0,d1", Plan::default()).await;
+    world.devices.remove("d0").await.unwrap();
+    let rename = async |from: &str, to: &str| {
+        let rename = format!("alter table {from} rename to {to}");
+        world.store.write(move |tx| tx.execute_batch(&rename)).await.unwrap();
+    };
+    rename("campaign_devices", "elsewhere").await;
+    assert!(world.campaigns.catch_up(NOW).await.is_err());
+    rename("elsewhere", "campaign_devices").await;
+    world.settle().await;
+    assert_eq!(world.standings("one").await[0].2, Standing::Skipped);
 }
 
 #[tokio::test]
@@ -260,6 +330,38 @@ async fn only_what_is_over_is_deleted() {
     assert!(world.reopened().list().await.unwrap().is_empty());
     // What comes late to a campaign that is no more is nobody's.
     world.turn("one", "d0", Turn::Confirmed).await;
+}
+
+#[tokio::test]
+async fn an_id_is_not_used_again_while_a_device_goes_by_it() {
+    let world = World::new().await;
+    world.begin("one", "id=d0", Plan::default()).await;
+    let target = DfuTarget {
+        name: "sensor".to_owned(),
+        version: "0.2.0".to_owned(),
+        image: "sha256:0.2.0".to_owned(),
+        size: 7,
+        by: By::Campaign("one".to_owned()),
+        from: "0.1.0".to_owned(),
+        restart: false,
+        astray: false,
+        started_ms: None,
+        tally: Default::default(),
+    };
+    let mut stands = update::Standing { target: Some(Box::new(target)), ..Default::default() };
+    let given = stands.clone();
+    world.store.write(move |tx| dfu::put(tx, "d0", &given)).await.unwrap();
+    world.campaigns.command("one", Command::Abort, NOW).await.unwrap();
+    world.campaigns.delete("one").await.unwrap();
+    let again = async || {
+        let order = world.order("one", "id=d1", Plan::default());
+        world.campaigns.create(order, &silent, NOW).await.map_err(|error| error.to_string())
+    };
+    let used = "`one` was a campaign before, and the updates of 1 devices still go by it; choose another name";
+    assert_eq!(again().await, Err(used.to_owned()));
+    stands.target = None;
+    world.store.write(move |tx| dfu::put(tx, "d0", &stands)).await.unwrap();
+    assert_eq!(again().await, Ok(()));
 }
 
 #[tokio::test]
