@@ -177,6 +177,21 @@ impl Setup {
             .unwrap()
     }
 
+    /// The same as texts: exit code, standard output, standard error.
+    #[must_use]
+    pub fn said(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.command(arguments);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    /// What a command that must not fail prints.
+    pub fn done(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.said(arguments);
+        assert_eq!(code, 0, "causeway {arguments:?}: {out}{err}");
+        out
+    }
+
     /// Starts the gateway and waits until its listeners answer.
     pub async fn start(self) -> Gateway {
         let mut gateway = Gateway { setup: self, process: None, identities: Mutex::new(HashMap::new()) };

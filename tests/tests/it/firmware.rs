@@ -14,22 +14,9 @@ use std::process::Command;
 const BLOB: &str = "application/octet-stream";
 const TAR_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// What a command says: exit code, standard output, standard error.
-fn said(setup: &Setup, arguments: &[&str]) -> (i32, String, String) {
-    let output = setup.command(arguments);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-fn done(setup: &Setup, arguments: &[&str]) -> String {
-    let (code, out, err) = said(setup, arguments);
-    assert_eq!(code, 0, "causeway {arguments:?}: {out}{err}");
-    out
-}
-
 /// A command that has to fail with this exit code, in one line that has all `parts`.
 fn refused(setup: &Setup, arguments: &[&str], code: i32, parts: &[&str]) {
-    let (ended, out, err) = said(setup, arguments);
+    let (ended, out, err) = setup.said(arguments);
     assert_eq!(ended, code, "causeway {arguments:?}: {out}{err}");
     assert_eq!(err.trim_end().lines().count(), 1, "{err}");
     let missing: Vec<_> = parts.iter().filter(|part| !err.contains(**part)).collect();
@@ -133,9 +120,9 @@ async fn a_release_that_oras_pushed_is_fetched_verified_and_there_without_its_re
     let Some(pushed) = registry.push_with_oras("acme/motor:1.2.0", &artifact) else { return };
     let reference = registry.reference("acme/motor:1.2.0");
     let setup = place(Some(&registry));
-    done(&setup, &["firmware", "pull", &reference, "--to", "pulled.bin"]);
+    setup.done(&["firmware", "pull", &reference, "--to", "pulled.bin"]);
     assert_eq!(fs::read(setup.path("pulled.bin")).unwrap(), bytes);
-    let verified = done(&setup, &["firmware", "verify", &reference]);
+    let verified = setup.done(&["firmware", "verify", &reference]);
     assert!(verified.contains(&pushed) && verified.contains("motor 1.2.0, blob"), "{verified}");
 
     // The command has fetched it into what the gateway keeps: the registry is not needed any more.
@@ -167,9 +154,9 @@ async fn a_container_image_with_a_label_and_one_with_files_in_its_root_are_firmw
     for (tag, version, layout) in [("labelled", "0.1.1", "labelled image"), ("root", "0.1.2", "image")] {
         registry.copy_from_layout(&stick, tag, &format!("acme/pump:{tag}"));
         let reference = registry.reference(&format!("acme/pump:{tag}"));
-        done(&setup, &["firmware", "pull", &reference, "--to", "pulled.bin"]);
+        setup.done(&["firmware", "pull", &reference, "--to", "pulled.bin"]);
         assert_eq!(fs::read(setup.path("pulled.bin")).unwrap(), bytes, "{tag}");
-        let verified = done(&setup, &["firmware", "verify", &reference]);
+        let verified = setup.done(&["firmware", "verify", &reference]);
         assert!(verified.contains(&format!("pump {version}, {layout}")), "{verified}");
     }
 }
@@ -178,7 +165,7 @@ async fn a_container_image_with_a_label_and_one_with_files_in_its_root_are_firmw
 async fn firmware_is_pushed_signed_into_a_registry_and_onto_the_gateway_itself() {
     let Some(registry) = Registry::start_plain().await else { return };
     let setup = place(Some(&registry));
-    done(&setup, &["plugin", "keygen", "--to", "firmware"]);
+    setup.done(&["plugin", "keygen", "--to", "firmware"]);
     let trust = json!({ "keys": [{ "id": "firmware", "file": "firmware.pub", "kinds": ["firmware"] }] });
     let setup = setup.set("trust", trust.clone());
     let _ = setup.write_config();
@@ -186,10 +173,10 @@ async fn firmware_is_pushed_signed_into_a_registry_and_onto_the_gateway_itself()
     fs::write(setup.path("motor.bin"), &bytes).unwrap();
     let reference = registry.reference("acme/motor:1.0.0");
     let push = ["firmware", "push", "motor.bin", &reference, "--name", "motor", "--version", "1.0.0"];
-    done(&setup, &push);
+    setup.done(&push);
     refused(&setup, &["firmware", "verify", &reference], 1, &["no signature"]);
-    done(&setup, &[&push[..], &["--from", "0.9.0", "--sign-with", "firmware.key"]].concat());
-    let verified = done(&setup, &["firmware", "verify", &reference]);
+    setup.done(&[&push[..], &["--from", "0.9.0", "--sign-with", "firmware.key"]].concat());
+    let verified = setup.done(&["firmware", "verify", &reference]);
     assert!(verified.contains("key `firmware`") && verified.contains("0.9.0"), "{verified}");
     // What is revoked is used no more, whoever signed it.
     let resolved = verified.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap();
@@ -203,12 +190,12 @@ async fn firmware_is_pushed_signed_into_a_registry_and_onto_the_gateway_itself()
     // A key for firmware alone signs no plugin.
     let plugin = registry.reference("acme/plugin:1");
     fs::write(setup.path("plugin.wasm"), causeway_plugins::builtin("telemetry").unwrap()).unwrap();
-    done(&setup, &["plugin", "push", "plugin.wasm", &plugin, "--sign-with", "firmware.key"]);
+    setup.done(&["plugin", "push", "plugin.wasm", &plugin, "--sign-with", "firmware.key"]);
     refused(&setup, &["plugin", "verify", &plugin], 1, &["may not sign"]);
 
     // Without a registry: the operator's own folder needs no signature, as files do not.
     let own = ["firmware", "push", "motor.bin", "--name", "motor", "--version", "1.1.0+rc 1"];
-    done(&setup, &own);
+    setup.done(&own);
     let gateway = setup.start().await;
     let listed = gateway.query(&["firmware", "list"]);
     assert!(listed.as_array().unwrap().iter().any(|item| item["version"] == "1.1.0+rc 1"), "{listed}");
@@ -223,10 +210,10 @@ async fn a_tag_stands_for_what_it_stood_for_until_an_operator_pins_it_anew() {
     lay_out(&stick, "stable", &json!({}), &[(BLOB, &first)], &title);
     lay_out(&other, "stable", &json!({}), &[(BLOB, &second)], &title);
     let reference = format!("oci-layout://{}:stable", stick.display());
-    done(&setup, &["firmware", "pull", &reference]);
+    setup.done(&["firmware", "pull", &reference]);
     fs::remove_dir_all(&stick).unwrap();
     fs::rename(&other, &stick).unwrap();
-    done(&setup, &["firmware", "pull", &reference, "--to", "pulled.bin"]);
+    setup.done(&["firmware", "pull", &reference, "--to", "pulled.bin"]);
     assert_eq!(fs::read(setup.path("pulled.bin")).unwrap(), first);
 
     let gateway = setup.start().await;
@@ -234,7 +221,7 @@ async fn a_tag_stands_for_what_it_stood_for_until_an_operator_pins_it_anew() {
     assert_eq!(pinned["image"], digest(&second));
     let told = gateway.operator(&["firmware", "pin", &reference, &format!("sha256:{}", "0".repeat(64))]);
     assert!(!told.status.success());
-    done(gateway.setup(), &["firmware", "pull", &reference, "--to", "pulled.bin"]);
+    gateway.setup().done(&["firmware", "pull", &reference, "--to", "pulled.bin"]);
     assert_eq!(fs::read(gateway.setup().path("pulled.bin")).unwrap(), second);
 }
 
@@ -253,7 +240,7 @@ async fn artifacts_that_lie_about_their_firmware_are_refused_in_one_line() {
     let image_of = |tag: &str, said: &str, layer: &[u8]| labelled(&stick, tag, said, layer);
     image_of("sound", &good, &packed(&[("firmware", &bytes)]));
     let sound = format!("oci-layout://{}:sound", stick.display());
-    done(&setup, &["firmware", "verify", &sound, "--signed-as", "host/acme/motor"]);
+    setup.done(&["firmware", "verify", &sound, "--signed-as", "host/acme/motor"]);
 
     image_of("size", &good.replace("10000", "9999"), &packed(&[("firmware", &bytes)]));
     verify("size", &["10000"]);

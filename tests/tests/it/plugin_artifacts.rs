@@ -10,31 +10,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-/// What a command says: exit code, standard output, standard error.
-type Said = (i32, String, String);
-
-fn said(setup: &Setup, arguments: &[&str]) -> Said {
-    let output = setup.command(arguments);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-/// What a command that must not fail prints.
-fn done(setup: &Setup, arguments: &[&str]) -> String {
-    let (code, out, err) = said(setup, arguments);
-    assert_eq!(code, 0, "causeway {arguments:?}: {out}{err}");
-    out
-}
-
-/// The same, read as JSON.
+/// What a command that must not fail prints, read as JSON.
 fn json_of(setup: &Setup, arguments: &[&str]) -> Value {
     let arguments = [arguments, &["-o", "json"]].concat();
-    serde_json::from_str(&done(setup, &arguments)).unwrap()
+    serde_json::from_str(&setup.done(&arguments)).unwrap()
 }
 
 /// A command that has to fail with this exit code, in one line that has all `parts`.
 fn refused(setup: &Setup, arguments: &[&str], code: i32, parts: &[&str]) {
-    let (ended, out, err) = said(setup, arguments);
+    let (ended, out, err) = setup.said(arguments);
     assert_eq!(ended, code, "causeway {arguments:?}: {out}{err}");
     assert_eq!(err.trim_end().lines().count(), 1, "{err}");
     let all = format!("{out}{err}");
@@ -47,7 +31,7 @@ fn refused(setup: &Setup, arguments: &[&str], code: i32, parts: &[&str]) {
 fn place(registry: Option<&Registry>) -> Setup {
     let setup = setup();
     fs::write(setup.path("plugin.wasm"), causeway_plugins::builtin("telemetry").unwrap()).unwrap();
-    done(&setup, &["plugin", "keygen", "--to", "release"]);
+    setup.done(&["plugin", "keygen", "--to", "release"]);
     let registries = registry.map(Registry::config).into_iter().collect::<Vec<_>>();
     let setup = setup
         .set("registries", json!(registries))
@@ -57,7 +41,7 @@ fn place(registry: Option<&Registry>) -> Setup {
 }
 
 fn push(setup: &Setup, reference: &str) -> String {
-    done(setup, &["plugin", "push", "plugin.wasm", reference, "--sign-with", "release.key"]).trim_end().to_owned()
+    setup.done(&["plugin", "push", "plugin.wasm", reference, "--sign-with", "release.key"]).trim_end().to_owned()
 }
 
 #[tokio::test]
@@ -68,12 +52,12 @@ async fn a_plugin_goes_through_a_registry_with_tls_and_passwords_and_comes_out_a
     let pinned = push(&setup, &tag);
     assert!(pinned.starts_with(&format!("{tag}@sha256:")), "{pinned}");
 
-    let verified = done(&setup, &["plugin", "verify", &pinned]);
+    let verified = setup.done(&["plugin", "verify", &pinned]);
     let steps: Vec<_> = verified.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     assert_eq!(steps, ["resolved", "signature", "manifest", "component", "plugin"], "{verified}");
     assert!(verified.contains("key `release`"), "{verified}");
 
-    done(&setup, &["plugin", "pull", &tag, "--to", "pulled.wasm"]);
+    setup.done(&["plugin", "pull", &tag, "--to", "pulled.wasm"]);
     assert_eq!(fs::read(setup.path("pulled.wasm")).unwrap(), fs::read(setup.path("plugin.wasm")).unwrap());
 }
 
@@ -96,7 +80,7 @@ async fn inspect_shows_what_a_plugin_would_ask_for_without_running_it() {
     assert_eq!(seen["annotations"]["org.opencontainers.image.version"], "1.2.0");
 
     // What nobody signed can be looked at all the same, and what is no plugin says what it is.
-    done(&setup, &["plugin", "push", "plugin.wasm", &registry.reference("acme/unsigned:1")]);
+    setup.done(&["plugin", "push", "plugin.wasm", &registry.reference("acme/unsigned:1")]);
     let seen = json_of(&setup, &["plugin", "inspect", &registry.reference("acme/unsigned:1")]);
     assert_eq!(seen["signatures"], json!([]));
     fs::write(setup.path("module.wasm"), b"\0asm\x01\0\0\0").unwrap();
@@ -109,17 +93,17 @@ async fn what_is_not_trusted_fails_at_its_step_and_leaves_no_file() {
     let Some(registry) = Registry::start_plain().await else { return };
     let setup = place(Some(&registry));
     let unsigned = registry.reference("acme/unsigned:1.0.0");
-    done(&setup, &["plugin", "push", "plugin.wasm", &unsigned]);
+    setup.done(&["plugin", "push", "plugin.wasm", &unsigned]);
     refused(&setup, &["plugin", "verify", &unsigned], 1, &["resolved", "signature", "failed"]);
     refused(&setup, &["plugin", "pull", &unsigned, "--to", "pulled.wasm"], 1, &["is refused"]);
     assert!(!setup.path("pulled.wasm").exists());
 
     // Another key than the trusted one, then the trusted one beside it.
     fs::write(setup.path("other.key"), Key::ed25519().private()).unwrap();
-    done(&setup, &["plugin", "sign", &unsigned, "--key", "other.key"]);
+    setup.done(&["plugin", "sign", &unsigned, "--key", "other.key"]);
     refused(&setup, &["plugin", "verify", &unsigned], 1, &["signature", "failed"]);
-    done(&setup, &["plugin", "sign", &unsigned, "--key", "release.key"]);
-    assert!(done(&setup, &["plugin", "verify", &unsigned]).contains("key `release`"));
+    setup.done(&["plugin", "sign", &unsigned, "--key", "release.key"]);
+    assert!(setup.done(&["plugin", "verify", &unsigned]).contains("key `release`"));
     let seen = json_of(&setup, &["plugin", "inspect", &unsigned]);
     assert_eq!(seen["signatures"].as_array().unwrap().len(), 2, "{seen}");
 
@@ -142,29 +126,29 @@ async fn a_signature_that_openssl_made_counts_for_artifacts_and_for_files() {
     openssl(&["pkey", "-in", "hsm.key", "-pubout", "-out", "hsm.pub"]);
     let _ = setup.write_config();
     let tag = registry.reference("acme/telemetry:1.2.0");
-    done(&setup, &["plugin", "push", "plugin.wasm", &tag]);
+    setup.done(&["plugin", "push", "plugin.wasm", &tag]);
 
-    done(&setup, &["plugin", "sign", &tag, "--payload", "payload.json"]);
+    setup.done(&["plugin", "sign", &tag, "--payload", "payload.json"]);
     openssl(&["dgst", "-sha256", "-sign", "hsm.key", "-out", "payload.der", "payload.json"]);
     openssl(&["base64", "-A", "-in", "payload.der", "-out", "payload.sig"]);
-    done(&setup, &["plugin", "sign", &tag, "--attach", "payload.sig", "--key", "hsm.pub"]);
-    assert!(done(&setup, &["plugin", "verify", &tag]).contains("key `hsm`"));
+    setup.done(&["plugin", "sign", &tag, "--attach", "payload.sig", "--key", "hsm.pub"]);
+    assert!(setup.done(&["plugin", "verify", &tag]).contains("key `hsm`"));
     refused(&setup, &["plugin", "sign", &tag, "--attach", "payload.sig", "--key", "release.pub"], 64, &["payload.sig"]);
 
     refused(&setup, &["plugin", "verify", "plugin.wasm"], 1, &["signature", "failed"]);
     openssl(&["dgst", "-sha256", "-sign", "hsm.key", "-out", "file.der", "plugin.wasm"]);
     openssl(&["base64", "-A", "-in", "file.der", "-out", "plugin.wasm.sig"]);
-    assert!(done(&setup, &["plugin", "verify", "plugin.wasm"]).contains("key `hsm`"));
+    assert!(setup.done(&["plugin", "verify", "plugin.wasm"]).contains("key `hsm`"));
 }
 
 #[test]
 fn a_file_is_signed_beside_itself_and_works_without_any_configuration() {
     let setup = setup();
     fs::write(setup.path("plugin.wasm"), causeway_plugins::builtin("telemetry").unwrap()).unwrap();
-    done(&setup, &["plugin", "keygen", "--to", "release", "--ed25519"]);
-    done(&setup, &["plugin", "sign", "plugin.wasm", "--key", "release.key"]);
+    setup.done(&["plugin", "keygen", "--to", "release", "--ed25519"]);
+    setup.done(&["plugin", "sign", "plugin.wasm", "--key", "release.key"]);
     assert!(setup.path("plugin.wasm.sig").exists());
-    let verified = done(&setup, &["plugin", "verify", "plugin.wasm", "--key", "release.pub"]);
+    let verified = setup.done(&["plugin", "verify", "plugin.wasm", "--key", "release.pub"]);
     assert!(verified.contains("key `release`"), "{verified}");
     fs::write(setup.path("plugin.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
     refused(&setup, &["plugin", "verify", "plugin.wasm", "--key", "release.pub"], 1, &["signature", "failed"]);
@@ -173,7 +157,7 @@ fn a_file_is_signed_beside_itself_and_works_without_any_configuration() {
 #[test]
 fn a_new_key_is_for_its_owner_alone_and_never_replaces_another() {
     let setup = setup();
-    let printed = done(&setup, &["plugin", "keygen", "--to", "release"]);
+    let printed = setup.done(&["plugin", "keygen", "--to", "release"]);
     for part in ["trust:", "id: release", "release.pub"] {
         assert!(printed.contains(part), "no {part:?} in {printed}");
     }
@@ -199,7 +183,7 @@ async fn the_lockfile_holds_a_tag_until_it_is_asked_to_move() {
     assert!(first.ends_with(locked[0]["digest"].as_str().unwrap()), "{locked}");
 
     let second =
-        done(&setup, &["plugin", "push", "plugin.wasm", &tag, "--version", "2.0.0", "--sign-with", "release.key"]);
+        setup.done(&["plugin", "push", "plugin.wasm", &tag, "--version", "2.0.0", "--sign-with", "release.key"]);
     assert_ne!(first, second.trim_end());
     let again = json_of(&setup, &["plugin", "lock"]);
     assert_eq!((&again[0]["digest"], &again[0]["moved"]), (&locked[0]["digest"], &json!(false)));
@@ -221,7 +205,7 @@ async fn a_canary_is_locked_listed_and_carried_as_the_plugins_of_bindings_are() 
     let setup = place(Some(&registry)).set("bindings", bindings);
     let _ = setup.write_config();
     push(&setup, &stable);
-    done(&setup, &["plugin", "push", "plugin.wasm", &next, "--version", "2.0.0", "--sign-with", "release.key"]);
+    setup.done(&["plugin", "push", "plugin.wasm", &next, "--version", "2.0.0", "--sign-with", "release.key"]);
     let references = |list: &Value| -> Vec<String> {
         let references = list.as_array().unwrap().iter().map(|item| item["reference"].as_str().unwrap().to_owned());
         references.collect()
@@ -257,7 +241,7 @@ async fn a_stick_carries_plugins_signatures_and_lockfile_to_a_gateway_without_a_
     let hall = place(Some(&registry)).set("bindings", bindings);
     fs::copy(office.path("release.pub"), hall.path("release.pub")).unwrap();
     let _ = hall.write_config();
-    done(&hall, &["plugin", "import", stick]);
+    hall.done(&["plugin", "import", stick]);
     let listed = json_of(&hall, &["plugin", "list"]);
     assert_eq!(listed["kept"][0]["bindings"], json!(["vehicles"]), "{listed}");
 
@@ -300,15 +284,15 @@ async fn a_lockfile_that_is_none_is_said_in_one_line() {
 #[test]
 fn a_wrong_signature_beside_a_file_is_not_passed_over_where_none_is_needed() {
     let setup = place(None);
-    done(&setup, &["plugin", "verify", "plugin.wasm"]);
-    done(&setup, &["plugin", "sign", "plugin.wasm", "--key", "release.key"]);
-    done(&setup, &["plugin", "verify", "plugin.wasm"]);
+    setup.done(&["plugin", "verify", "plugin.wasm"]);
+    setup.done(&["plugin", "sign", "plugin.wasm", "--key", "release.key"]);
+    setup.done(&["plugin", "verify", "plugin.wasm"]);
     for signature in ["bm90aGluZw==", "no base64", ""] {
         fs::write(setup.path("plugin.wasm.sig"), signature).unwrap();
         refused(&setup, &["plugin", "verify", "plugin.wasm"], 1, &["signature", "failed", "release"]);
     }
     fs::remove_file(setup.path("plugin.wasm.sig")).unwrap();
-    done(&setup, &["plugin", "verify", "plugin.wasm"]);
+    setup.done(&["plugin", "verify", "plugin.wasm"]);
 }
 
 #[tokio::test]
@@ -336,7 +320,7 @@ async fn a_layout_that_skopeo_copied_keeps_the_signature_of_its_origin() {
     registry.copy_to_layout(&format!("acme/telemetry:{signature}"), &layout, &signature);
 
     let repository = format!("{}/acme/telemetry", registry.host());
-    let verified = done(&setup, &["plugin", "verify", "oci-layout://layout:1.2.0", "--signed-as", &repository]);
+    let verified = setup.done(&["plugin", "verify", "oci-layout://layout:1.2.0", "--signed-as", &repository]);
     assert!(verified.contains("key `release`"), "{verified}");
     let elsewhere = ["plugin", "verify", "oci-layout://layout:1.2.0", "--signed-as", "other.example/acme/telemetry"];
     refused(&setup, &elsewhere, 1, &["signature", "failed", &repository]);
@@ -356,8 +340,8 @@ async fn an_artifact_that_oras_pushed_is_signed_and_pulled() {
     let Some(digest) = registry.push_with_oras("acme/telemetry:1.2.0", &artifact) else { return };
     let setup = place(Some(&registry));
     let tag = registry.reference("acme/telemetry:1.2.0");
-    done(&setup, &["plugin", "sign", &tag, "--key", "release.key"]);
-    let again = done(&setup, &["plugin", "sign", &tag, "--key", "release.key"]);
+    setup.done(&["plugin", "sign", &tag, "--key", "release.key"]);
+    let again = setup.done(&["plugin", "sign", &tag, "--key", "release.key"]);
     assert!(again.starts_with("signed already"), "{again}");
     let pulled = json_of(&setup, &["plugin", "pull", &tag, "--to", "pulled.wasm"]);
     assert_eq!((&pulled["digest"], &pulled["signed_by"]), (&json!(digest), &json!("release")));
