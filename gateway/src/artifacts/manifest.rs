@@ -16,6 +16,9 @@ pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// The media type of an index of several images.
 pub const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
+/// The media type of a description that says nothing: `{}`.
+pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
 /// The annotation with the version of an artifact.
 pub const VERSION: &str = "org.opencontainers.image.version";
 

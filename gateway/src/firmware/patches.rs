@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use super::find::{Found, From};
 use super::{Known, Patch, Shared};
+use crate::artifacts::manifest::EMPTY;
 use crate::artifacts::{Blob, Descriptor, Digest, Listed, Manifest};
 use crate::config::PatchesConfig;
 
@@ -24,8 +25,7 @@ use self::make::No;
 /// How the names of kept patches begin; no reference begins so.
 const NAME: &str = "patch:";
 
-/// The media types of a kept patch.
-const CONFIG: &str = "application/vnd.oci.empty.v1+json";
+/// The media type of a kept patch.
 const LAYER: &str = "application/vnd.causeway.firmware.patch";
 
 /// What a kept patch says of itself.
@@ -258,7 +258,7 @@ impl Shared {
         let layer = Descriptor::of(LAYER, bytes);
         let said = [(FROM_IMAGE, from.to_string()), (TO_IMAGE, to.to_string()), (WRITTEN_AS, FORMAT.to_owned())];
         let annotations: BTreeMap<String, String> = said.map(|(key, value)| (key.to_owned(), value)).into();
-        let config = Descriptor::of(CONFIG, b"{}");
+        let config = Descriptor::of(EMPTY, b"{}");
         let (digest, size) = (layer.digest, layer.size);
         let manifest = Manifest { artifact_type: Some(LAYER.to_owned()), config, layers: vec![layer], annotations };
         let manifest = self.artifacts.keep_image(&format!("{NAME}{from}..{to}"), &manifest, &[b"{}", bytes])?;

@@ -10,7 +10,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::artifacts::manifest::VERSION;
+use crate::artifacts::manifest::{EMPTY, VERSION};
 use crate::artifacts::{Descriptor, Manifest, Reference};
 use crate::cli::plugin::place::{Keep, Place, Stage, Trusting};
 use crate::cli::plugin::push::{annotation, created, put, tag};
@@ -22,9 +22,6 @@ use crate::plugins::component_artifact::{CREATED, REVISION};
 
 /// What the artifact says that it is.
 const ARTIFACT: &str = "application/vnd.causeway.firmware.v1";
-
-/// What describes it: nothing that its annotations do not say.
-const CONFIG: &str = "application/vnd.oci.empty.v1+json";
 
 #[derive(Debug, Args)]
 pub(super) struct Push {
@@ -149,7 +146,8 @@ impl Push {
         if let Ok(created) = created.format(&Rfc3339) {
             annotations.entry(CREATED.to_owned()).or_insert(created);
         }
-        let config = Descriptor::of(CONFIG, b"{}");
+        // Its annotations say everything.
+        let config = Descriptor::of(EMPTY, b"{}");
         Manifest { artifact_type: Some(ARTIFACT.to_owned()), config, layers: vec![layer], annotations }
     }
 }
