@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::artifacts::manifest::{EMPTY, VERSION};
-use crate::artifacts::{Descriptor, Manifest, Reference};
+use crate::artifacts::{Descriptor, Digest, Manifest, Reference};
 use crate::cli::plugin::place::{Keep, Place, Stage, Trusting};
 use crate::cli::plugin::push::{annotation, created, put, tag};
 use crate::cli::plugin::sign;
@@ -152,21 +152,66 @@ impl Push {
     }
 }
 
-/// A tag for a name and a version; what a tag cannot have is `_` in it.
+/// The tag of a release in the gateway's own layout; no two releases have the same.
+///
+/// `__` stands between name and version, and for what a tag cannot have, and for `_`, there is `_` and its hexadecimal
+/// value. A tag that would be too long begins with its hash, as no name does.
 fn own_tag(name: &str, version: &str) -> String {
     const LONGEST: usize = 128;
-    let fits = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
-    name.chars().chain(['-']).chain(version.chars()).map(fits).take(LONGEST).collect()
+    let tag = format!("{}__{}", tagged(name), tagged(version));
+    if tag.len() <= LONGEST { tag } else { format!("_{}-{tag:.60}", Digest::of(tag.as_bytes()).hex()) }
+}
+
+fn tagged(text: &str) -> String {
+    let each = text.bytes().map(|byte| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' => char::from(byte).to_string(),
+        other => format!("_{other:02x}"),
+    });
+    each.collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn is_tag(tag: &str) -> bool {
+        format!("oci-layout://folder:{tag}").parse::<Reference>().is_ok()
+    }
 
     #[test]
     fn a_name_and_a_version_make_a_tag() {
-        assert_eq!(own_tag("motor", "1.2.0+build 7"), "motor-1.2.0_build_7");
+        assert_eq!(own_tag("motor", "1.2.0"), "motor__1.2.0");
+        assert_eq!(own_tag("pump_a", "1.2.0+build 7"), "pump_5fa__1.2.0_2bbuild_207");
         let longest = own_tag(&"n".repeat(64), &"é".repeat(32));
-        assert!(longest.len() <= 128 && format!("oci-layout://folder:{longest}").parse::<Reference>().is_ok());
+        assert!(is_tag(&longest) && longest.contains("-nnn"), "{longest}");
+    }
+
+    #[test]
+    fn releases_that_differ_have_tags_that_differ() {
+        let versions = |last: char| format!("{}{last}", "é".repeat(31));
+        for (one, other) in [
+            (("a-b", "c"), ("a", "b-c")),
+            (("a", "1+2"), ("a", "1 2")),
+            (("a", "1_2"), ("a", "1 2")),
+            (("a", "__b"), ("a_", "_b")),
+            (("a", "é"), ("a", "è")),
+            (("a", &versions('e')), ("a", &versions('f'))),
+        ] {
+            assert_ne!(own_tag(one.0, one.1), own_tag(other.0, other.1), "{one:?} and {other:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_pushed_has_a_tag_of_its_own(
+            one in ("[a-c][_.a-]{0,63}", "[ _+a.-]{1,64}"),
+            other in ("[a-c][_.a-]{0,63}", "[ _+a.-]{1,64}"),
+        ) {
+            let tags = [&one, &other].map(|(name, version)| own_tag(name, version));
+            prop_assert!(tags.iter().all(|tag| is_tag(tag)), "{:?}", tags);
+            prop_assert_eq!(one == other, tags[0] == tags[1]);
+        }
     }
 }
