@@ -40,7 +40,7 @@ pub use causeway_core::digest::{self, Digest};
 pub use self::cache::{Blob, Holder};
 pub use self::carry::Carried;
 pub use self::error::{Because, FetchError};
-pub use self::layout::Draft;
+pub use self::layout::{Draft, Entry};
 pub use self::manifest::{Descriptor, Manifest};
 pub use self::metrics::ArtifactsMetrics;
 pub use self::reference::{ImageReference, Reference};
@@ -359,22 +359,31 @@ impl Artifacts {
     /// # Errors
     /// The disk.
     pub fn list(&self) -> Result<Vec<Listed>, CacheError> {
-        let mut listed = Vec::new();
-        for entry in self.cache.index()?.into_iter().filter(|entry| !entry.is_signature()) {
-            let digest = entry.manifest.digest;
-            let Some(bytes) = self.cache.get(&digest, self.max_manifest)? else { continue };
-            let Ok(manifest) = Manifest::parse(&bytes) else { continue };
-            let complete = manifest.layers.iter().all(|layer| self.cache.layout().has_blob(&layer.digest));
-            let reference = entry.name().unwrap_or_default().to_owned();
-            listed.push(Listed {
-                reference,
-                digest,
-                manifest,
-                complete,
-                signatures: self.cache.signatures(&digest)?.len(),
-            });
-        }
-        Ok(listed)
+        let index = self.index()?;
+        let images = index.iter().filter(|entry| !entry.is_signature());
+        images.filter_map(|entry| self.listed(entry).transpose()).collect()
+    }
+
+    /// What the index of the cache names; nothing else is read. Blocks.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn index(&self) -> Result<Vec<Entry>, CacheError> {
+        self.cache.index()
+    }
+
+    /// One image of the index, if it is there and whole. Blocks.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn listed(&self, entry: &Entry) -> Result<Option<Listed>, CacheError> {
+        let digest = entry.manifest.digest;
+        let Some(bytes) = self.cache.get(&digest, self.max_manifest)? else { return Ok(None) };
+        let Ok(manifest) = Manifest::parse(&bytes) else { return Ok(None) };
+        let complete = manifest.layers.iter().all(|layer| self.cache.layout().has_blob(&layer.digest));
+        let reference = entry.name().unwrap_or_default().to_owned();
+        let signatures = self.cache.signatures(&digest)?.len();
+        Ok(Some(Listed { reference, digest, manifest, complete, signatures }))
     }
 
     /// Whether there is a file for a blob, whatever is in it. Blocks.

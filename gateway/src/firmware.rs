@@ -10,6 +10,7 @@ mod images;
 pub mod layouts;
 mod metrics;
 mod patches;
+mod scan;
 mod unpack;
 mod work;
 
@@ -29,6 +30,7 @@ use self::catalogue::{Catalogue, named};
 use self::find::{Found, From};
 use self::images::Images;
 use self::patches::{Asked, Order, Patches};
+use self::scan::Seen;
 use self::work::Job;
 
 pub use self::catalogue::{Followed, Known, Listed};
@@ -110,6 +112,7 @@ struct Shared {
     artifacts: Artifacts,
     config: FirmwareConfig,
     catalogue: RwLock<Catalogue>,
+    seen: Seen,
     images: Images,
     patches: Patches,
     metrics: FirmwareMetrics,
@@ -121,6 +124,7 @@ impl Shared {
             artifacts: artifacts.held_by(Holder::Firmware),
             config: config.clone(),
             catalogue: RwLock::new(Catalogue::new(config.max_releases)),
+            seen: Seen::default(),
             patches: Patches::new(&config.patches),
             images: Images::new(config.max_open, metrics.clone()),
             metrics,
@@ -233,11 +237,12 @@ impl Firmware {
         self.shared.pin(reference, digest)
     }
 
-    /// What is known and what lies here, for operators. Blocks.
+    /// What is known and what lies here, for operators: what has come since is found, and what is known is not read for
+    /// that. Blocks.
     #[must_use]
     pub fn list(&self) -> Vec<Listed> {
         let Shared { images, artifacts, .. } = &*self.shared;
-        self.shared.scan();
+        self.shared.look_for_new();
         let mut listed = self.shared.read().list(|image| images.is_open(image));
         for one in &mut listed {
             one.cached = one.known.as_ref().is_some_and(|known| artifacts.has(&known.said.image));

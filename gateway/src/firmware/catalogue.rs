@@ -285,6 +285,11 @@ impl Catalogue {
         all.into_values().cloned().collect()
     }
 
+    /// Whether the release with this manifest is known to lie here.
+    pub(super) fn knows(&self, manifest: &Digest) -> bool {
+        self.here.contains_key(manifest)
+    }
+
     /// The releases of this name and version.
     pub(super) fn named(&self, name: &str, version: &str) -> Vec<Arc<Known>> {
         let is_meant = |known: &&Arc<Known>| known.said.name == name && known.said.version == version;
@@ -349,3 +354,6 @@ pub(super) fn named(reference: &str) -> Option<(&str, &str)> {
         .split_once(':')
         .filter(|(name, version)| is_name(name) && !version.starts_with("//") && !version.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,7 @@
 //! From references to bytes, on layouts in folders: registries are asked by the integration tests.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -54,16 +53,16 @@ impl Ground {
         Firmware::start(&self.config, &artifacts, FirmwareMetrics::default()).unwrap()
     }
 
-    /// Publishes layers on the stick under a tag.
-    fn publish(&self, tag: &str, config: &[u8], layers: &[(&str, &[u8])], annotations: &[(&str, &str)]) -> String {
-        let layout = Layout::open(&self.path("stick")).unwrap();
+    /// Publishes an image in a layout, which is made if it is not there.
+    fn publish(&self, folder: &str, tag: &str, image: &[u8]) -> String {
+        let (config, layers, annotations) = (b"{}", [(layouts::BLOB, image)], [(layouts::TITLE, "motor")]);
+        let layout = Layout::create(&self.path(folder)).unwrap();
         let layer = |(media_type, bytes): &(&str, &[u8])| {
             layout.keep(bytes).unwrap();
             Descriptor::of(media_type, bytes)
         };
         layout.keep(config).unwrap();
-        let annotations: BTreeMap<_, _> =
-            annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let manifest = Manifest {
             artifact_type: None,
             config: Descriptor::of("application/vnd.oci.image.config.v1+json", config),
@@ -78,11 +77,11 @@ impl Ground {
         manifest.annotations.insert(REF_NAME.to_owned(), tag.to_owned());
         index.push(Entry { manifest });
         layout.write_index(&index).unwrap();
-        format!("oci-layout://{}:{tag}", self.path("stick").display())
+        format!("oci-layout://{}:{tag}", self.path(folder).display())
     }
 
     fn blob(&self, version: &str, image: &[u8]) -> String {
-        self.publish(version, b"{}", &[(layouts::BLOB, image)], &[(layouts::TITLE, "motor")])
+        self.publish("stick", version, image)
     }
 }
 
@@ -384,4 +383,53 @@ fn of_more_images_than_may_be_open_the_one_closes_that_was_not_read_the_longest(
         assert_eq!(image.block(0, 9).unwrap(), release.version.as_bytes());
         assert!(open() <= 2);
     }
+}
+
+/// Makes a file look as if it was last used long ago, and says whether it still does.
+fn unread_since(file: PathBuf) -> impl Fn() -> bool {
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    std::fs::File::options().append(true).open(&file).unwrap().set_modified(long_ago).unwrap();
+    move || std::fs::metadata(&file).unwrap().modified().unwrap() == long_ago
+}
+
+#[test]
+fn whoever_looks_is_shown_what_was_dropped_in_and_reads_nothing_of_what_is_known() {
+    let ground = Ground::new();
+    let reference = ground.blob("1.0.0", b"image");
+    let firmware = ground.start();
+    settled(|| firmware.release(&reference)).unwrap();
+    let digest = firmware.list()[0].known.as_ref().unwrap().digest();
+    let unread = unread_since(Layout::open(&ground.path("artifacts")).unwrap().blob_path(&digest));
+    assert_eq!(firmware.list().len(), 1);
+    assert_eq!(settled(|| firmware.release("motor:1.0.0")).unwrap().version, "1.0.0");
+    assert!(unread(), "what is known was read");
+    // An operator publishes another one beside it.
+    ground.publish("firmware", "1.1.0", b"another image");
+    let listed = firmware.list();
+    let versions: Vec<_> =
+        listed.iter().map(|listed| listed.known.as_ref().unwrap().release.version.as_str()).collect();
+    assert!(versions.contains(&"1.0.0") && versions.contains(&"1.1.0"), "{versions:?}");
+    assert!(unread(), "what is known was read");
+}
+
+#[test]
+fn a_release_that_was_published_since_is_found_by_its_name() {
+    let mut ground = Ground::new();
+    ground.config.retry = Duration::from_millis(1);
+    let firmware = ground.start();
+    assert_eq!(settled(|| firmware.release("motor:1.0.0")), Err(Unready::Unknown));
+    ground.publish("firmware", "1.0.0", b"image");
+    assert_eq!(until("it is found", || firmware.release("motor:1.0.0").ok()).size, 5);
+}
+
+#[test]
+fn of_two_images_under_one_name_nobody_chooses() {
+    let ground = Ground::new();
+    let reference = ground.blob("1.0.0", b"image");
+    let firmware = ground.start();
+    settled(|| firmware.release(&reference)).unwrap();
+    ground.publish("firmware", "1.0.0", b"another image");
+    assert_eq!(firmware.list().len(), 2);
+    let told = settled(|| firmware.release("motor:1.0.0")).unwrap_err();
+    assert!(matches!(&told, Unready::Refused(text) if text.contains("two images")), "{told:?}");
 }

@@ -9,12 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::catalogue::{Catalogue, Known};
 use super::find::{Found, From};
-use super::layouts::BLOB;
 use super::patches::Order;
-use super::unpack::packed;
-use super::{Image, KIND, Shared, Unready, unready};
-use crate::artifacts::layout::Layout;
-use crate::artifacts::{Digest, FetchError, Manifest, Reference};
+use super::{Image, Shared, Unready};
+use crate::artifacts::Digest;
 
 /// Something to be done.
 #[derive(Debug)]
@@ -171,71 +168,4 @@ impl Shared {
         self.artifacts.retain(roots.chain(self.patches.needed()));
         self.metrics.releases(self.read().len());
     }
-
-    /// Sees what lies in the cache and in the own layout, and whether what is known may still be used.
-    pub(super) fn scan(&self) {
-        // Not in the loop's head: the lock would be held while what is refused is noted.
-        let all = self.read().all();
-        for known in all {
-            // What was swept away is fetched again by whoever wants it; what is refused is not used any more.
-            if let Err(error @ FetchError::Refused { .. }) = self.judge_again(&known) {
-                self.write().refuse(&known.digest(), &unready(&error));
-                self.images.close(&known.release.image);
-            }
-        }
-        let kept = self.artifacts.list().inspect_err(|error| tracing::warn!(%error, "the cache cannot be read"));
-        for listed in kept.unwrap_or_default() {
-            if !self.patches.note(&listed)
-                && may_be_firmware(&listed.manifest)
-                && let Ok(reference) = listed.reference.parse::<Reference>()
-            {
-                self.note(reference.at(listed.digest), From::Here);
-            }
-        }
-        let dir = &self.config.dir;
-        if dir.join("index.json").exists() {
-            let index = Layout::open(dir).and_then(|layout| layout.index());
-            let index = index.inspect_err(|error| tracing::warn!(%error, "the own layout of firmware cannot be read"));
-            for entry in index.unwrap_or_default().into_iter().filter(|entry| !entry.is_signature()) {
-                let tag = entry.name().map(str::to_owned);
-                let reference = Reference::Layout { path: dir.clone(), tag, digest: Some(entry.manifest.digest) };
-                self.note(reference, From::Anywhere);
-            }
-        }
-        self.hold();
-    }
-
-    /// Whether what is known may still be used.
-    fn judge_again(&self, known: &Known) -> Result<(), FetchError> {
-        let (image, reference) = (&known.said.image, &known.wanted.reference);
-        self.not_revoked(image, reference)?;
-        let Some(trusted) = &known.trusted else {
-            let judged = self.artifacts.judge_kept_file(reference, KIND, image, known.signed_by.as_deref());
-            return judged.map_err(|distrust| FetchError::refused(reference, distrust.because(), distrust));
-        };
-        self.artifacts.again(&trusted.digest, &known.wanted).map(drop)
-    }
-
-    /// Notes what lies here, if it may be used.
-    fn note(&self, reference: Reference, from: From) {
-        let Some(digest) = reference.digest() else { return };
-        let wanted = self.wanted(reference);
-        let trusted = match from {
-            From::Here => self.artifacts.again(&digest, &wanted),
-            From::Anywhere => self.artifacts.manifest(&wanted),
-        };
-        let reference = wanted.reference.clone();
-        match trusted {
-            Ok(trusted) => match self.known(wanted, trusted, from) {
-                Ok(known) => self.write().lies_here(Arc::new(known)),
-                Err(error) => tracing::debug!(%reference, ?error, "what lies here is no firmware that can be used"),
-            },
-            Err(error) => tracing::warn!(%reference, %error, "a release that lies here is not used"),
-        }
-    }
-}
-
-/// Whether an artifact can be one of firmware: others lie beside it.
-fn may_be_firmware(manifest: &Manifest) -> bool {
-    manifest.layers.iter().any(|layer| layer.media_type == BLOB || packed(&layer.media_type).is_some())
 }
