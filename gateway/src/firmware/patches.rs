@@ -16,7 +16,7 @@ use std::time::Instant;
 use super::find::{Found, From};
 use super::{Known, Patch, Shared};
 use crate::artifacts::manifest::EMPTY;
-use crate::artifacts::{Blob, Descriptor, Digest, Listed, Manifest};
+use crate::artifacts::{Blob, Descriptor, Digest, Listed, Manifest, Reference};
 use crate::config::PatchesConfig;
 
 pub use self::make::FORMAT;
@@ -60,6 +60,8 @@ enum State {
     Made(Made),
     /// There is none that is worth it.
     None,
+    /// There is none for the moment; from then on it is tried again.
+    NotNow(Instant),
 }
 
 /// A patch that is kept.
@@ -112,16 +114,20 @@ impl Patches {
             return match entry.state {
                 State::Making => Asked::Making,
                 State::Made(made) => Asked::Made(made),
-                State::None => Asked::None,
+                State::NotNow(until) if until <= Instant::now() => {
+                    entry.state = State::Making;
+                    Asked::Make
+                }
+                State::None | State::NotNow(_) => Asked::None,
             };
         }
         table.put(way, State::Making, self.config.keep);
         Asked::Make
     }
 
-    /// What came of making one; none: there is none.
-    fn made(&self, way: Way, made: Option<Made>) {
-        self.table().put(way, made.map_or(State::None, State::Made), self.config.keep);
+    /// What came of making one.
+    fn note_outcome(&self, way: Way, state: State) {
+        self.table().put(way, state, self.config.keep);
     }
 
     /// It is asked for again by the next one.
@@ -178,7 +184,7 @@ impl Table {
     fn made(&self) -> impl Iterator<Item = (Way, Made)> {
         self.ways.iter().filter_map(|(way, entry)| match entry.state {
             State::Made(made) => Some((*way, made)),
-            State::Making | State::None => None,
+            State::Making | State::None | State::NotNow(_) => None,
         })
     }
 }
@@ -207,19 +213,19 @@ impl Shared {
         // Devices are served before patches are made.
         let _ = rustix::process::nice(10);
         while let Ok(order) = orders.recv() {
-            let (made, outcome) = match self.make_patch(&order) {
-                Ok(made) => (Some(made), "made"),
-                Err(why) => (None, why),
-            };
+            let made = self.make_patch(&order);
+            let outcome = made.err().unwrap_or("made");
             let (name, from, to) = (&order.to.said.name, &order.from.said.version, &order.to.said.version);
-            let (bytes, of) = (made.map(|made| made.size), order.to.said.size);
+            let (bytes, of) = (made.ok().map(|made| made.size), order.to.said.size);
             tracing::info!(name, from, to, outcome, bytes, of, "a patch between two releases");
             self.metrics.patch(outcome);
-            match outcome {
-                // For the moment: whoever asks then has it tried again.
-                "gone" | "not-kept" => self.patches.forget(order.way()),
-                _ => self.patches.made(order.way(), made),
-            }
+            let state = match made {
+                Ok(made) => State::Made(made),
+                // Devices get the image meanwhile.
+                Err("gone" | "not-kept") => State::NotNow(Instant::now() + self.config.retry),
+                Err(_) => State::None,
+            };
+            self.patches.note_outcome(order.way(), state);
             self.hold();
         }
     }
@@ -244,9 +250,10 @@ impl Shared {
         })
     }
 
-    /// The whole image of a release that lies here.
+    /// The whole image of a release that lies here, or in a layout on this machine.
     fn whole(&self, known: &Known) -> Option<Vec<u8>> {
-        match self.provide(known, From::Here) {
+        let is_near = matches!(known.wanted.reference, Reference::Layout { .. });
+        match self.provide(known, if is_near { From::Anywhere } else { From::Here }) {
             Found::Yes(()) => {}
             Found::Elsewhere | Found::No(_) => return None,
         }

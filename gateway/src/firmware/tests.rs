@@ -331,6 +331,38 @@ fn a_patch_that_is_damaged_is_made_again_before_a_byte_of_it_is_served() {
     assert_eq!(Digest::of(&image.block(0, u32::MAX).unwrap()), digest);
 }
 
+/// What `causeway firmware push` publishes without a registry is noted, and fetched by whoever asks for it.
+#[test]
+fn a_patch_is_made_of_an_image_of_the_own_layout_that_nobody_has_asked_for() {
+    let mut ground = Ground::new();
+    let (_, _, _, second) = two_releases(&ground);
+    ground.config.dir = ground.path("stick");
+    let firmware = ground.start();
+    let to = settled(|| firmware.release(&second)).unwrap();
+    let known = formats(&[PATCH_FORMAT]);
+    let made = settled(|| firmware.patch("motor", "0.1.0", &to, &known));
+    assert!(matches!(&made, Ok(Some(patch)) if patch.size < to.size / 10), "{made:?}");
+}
+
+#[test]
+fn there_is_no_patch_of_an_image_that_is_gone_until_it_is_back() {
+    let mut ground = Ground::new();
+    ground.config.retry = Duration::from_millis(1);
+    let (old, _, first, second) = two_releases(&ground);
+    let digest = Digest::of(&old);
+    let remove = |folder: &str| std::fs::remove_file(Layout::open(&ground.path(folder)).unwrap().blob_path(&digest));
+    settled(|| ground_release(&ground.start(), &first)).unwrap();
+    let firmware = ground.start();
+    let to = settled(|| firmware.release(&second)).unwrap();
+    remove("artifacts").unwrap();
+    remove("stick").unwrap();
+    let known = formats(&[PATCH_FORMAT]);
+    assert_eq!(settled(|| firmware.patch("motor", "0.1.0", &to, &known)), Ok(None));
+    Layout::open(&ground.path("stick")).unwrap().keep(&old).unwrap();
+    let patch = until("it is made", || firmware.patch("motor", "0.1.0", &to, &known).ok().flatten());
+    assert!(patch.size < to.size / 10, "{patch:?}");
+}
+
 #[test]
 fn a_patch_that_is_not_worth_it_is_none() {
     let mut ground = Ground::new();
