@@ -5,6 +5,9 @@ stored is also the progress, so a reboot or a lost connection goes on where it w
 
     pip install paho-mqtt==2.1.0 cbor2==6.2.1
     python op_tagged.py --gateway localhost:8883 --certs certs --flash flash --until 0.1.1 truck-8
+
+With `--patches "detools apply_patch"`, or any other program that is called as `PROGRAM OLD PATCH NEW`, it takes patches
+to what it runs, which is `image` in its folder.
 """
 
 import argparse
@@ -14,13 +17,16 @@ import json
 import os
 import pathlib
 import queue
+import shlex
 import ssl
+import subprocess
 import sys
 import time
 
 import cbor2
 import paho.mqtt.client as mqtt
 
+PATCH_FORMAT = "detools-heatshrink"
 POWER_CUT = 75  # What a simulated loss of power ends the program with.
 ANSWER_SECONDS = 15
 
@@ -30,13 +36,14 @@ class Refused(Exception):
 
 
 class Flash:
-    """What the device runs, and what it has stored of what it is to run next."""
+    """What the device runs, and what it has stored of what it is to run next: an image, or a patch that makes one."""
 
     def __init__(self, folder, factory):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.running = self._text("running") or factory
         self.next = self._text("next")
+        self.patch = self._text("next.patch")
         self.blocks = 0
 
     def _text(self, name):
@@ -47,31 +54,56 @@ class Flash:
     def offset(self):
         return (self.folder / "next.image").stat().st_size
 
-    def erase(self, version):
-        (self.folder / "next.image").write_bytes(b"")
-        (self.folder / "next").write_text(version)
-        self.next, self.blocks = version, 0
+    @property
+    def patchable(self):
+        """Whether there is an image to apply a patch to, and none has failed on it."""
+        return (self.folder / "image").exists() and not (self.folder / "unpatchable").exists()
 
-    def write(self, version, offset, data):
+    def erase(self, version, patch=None):
+        self.forget()
+        (self.folder / "next.image").write_bytes(b"")
+        if patch is not None:
+            (self.folder / "next.patch").write_text(patch)
+        (self.folder / "next").write_text(version)
+        self.next, self.patch, self.blocks = version, patch, 0
+
+    def forget(self):
+        """What is stored is nothing any more."""
+        for name in ["next", "next.patch"]:
+            (self.folder / name).unlink(missing_ok=True)
+        self.next, self.patch = None, None
+
+    def write(self, version, offset, data, patch):
         if offset == 0:
-            self.erase(version)
-        if (version, offset) != (self.next, self.offset):
+            self.erase(version, patch)
+        if (version, patch, offset) != (self.next, self.patch, self.offset):
             raise Refused(f"a block for byte {offset} of {version}, but byte {self.offset} of {self.next} is next")
         with open(self.folder / "next.image", "ab") as image:
             image.write(data)
         self.blocks += 1
 
-    def swap(self, version, checksum):
-        """Starts what is stored if it is what the gateway says it should be."""
+    def swap(self, version, checksum, patcher):
+        """Starts what is stored if it is what the gateway says it should be; returns its size. If a patch does not make
+        that, the image is to come whole."""
         if version != self.next:  # Without a block before it, the image is empty.
             self.erase(version)
-        image = (self.folder / "next.image").read_bytes()
+        stored = self.folder / "next.image"
+        if self.patch is not None:
+            stored = self.folder / "next.made"
+            stored.unlink(missing_ok=True)
+            subprocess.run([*patcher, self.folder / "image", self.folder / "next.image", stored], check=False)
+        image = stored.read_bytes() if stored.exists() else b""
         if hashlib.sha256(image).hexdigest() != checksum:
-            (self.folder / "next.image").write_bytes(b"")
-            raise Refused(f"told to start {version}, but what is stored has another checksum")
-        (self.folder / "next.image").rename(self.folder / "image")
+            if self.patch is None:
+                self.forget()
+                raise Refused(f"told to start {version}, but what is stored has another checksum")
+            (self.folder / "unpatchable").touch()
+            self.forget()
+            return None
+        stored.rename(self.folder / "image")
         (self.folder / "running").write_text(version)
-        (self.folder / "next").unlink()
+        (self.folder / "unpatchable").unlink(missing_ok=True)
+        self.forget()
         return len(image)
 
 
@@ -143,8 +175,12 @@ class Device:
 
     def status(self):
         status = {"version": self.flash.running, "mtu": self.options.mtu}
+        if self.options.patches and self.flash.patchable:
+            status["patches"] = [PATCH_FORMAT]
         if self.flash.next is not None:
             status["status"] = {"version": self.flash.next, "offset": self.flash.offset}
+            if self.flash.patch is not None:
+                status["status"]["patch"] = self.flash.patch
         return status
 
     def ask(self):
@@ -175,15 +211,15 @@ class Device:
         if operation == "WRITE":
             if command["size"] != len(command["data"]):
                 raise Refused(f"a block of {len(command['data'])} bytes that says it has {command['size']}")
-            self.flash.write(version, command["offset"], command["data"])
+            patch = command.get("patch")
+            if patch is not None and (patch != PATCH_FORMAT or not self.options.patches):
+                raise Refused(f"a block of a patch of the format {patch}, which it cannot apply")
+            self.flash.write(version, command["offset"], command["data"], patch)
             if self.options.power_cut_at is not None and self.flash.offset >= self.options.power_cut_at:
                 self.say(f"loses power with {self.flash.offset} bytes stored, {self.flash.blocks} blocks")
                 os._exit(POWER_CUT)
         elif operation == "SWAP":
-            blocks = self.flash.blocks
-            size = self.flash.swap(version, command["checksum"])
-            self.say(f"starts {version}, {size} bytes in {blocks} blocks")
-            self.boot()
+            self.swap(version, command["checksum"])
         elif operation == "SYNC":
             self.say(f"{self.flash.running} is good")
             if self.flash.running == self.options.until:
@@ -195,6 +231,16 @@ class Device:
         else:
             raise Refused(f"told to {operation}, which it does not know")
         return False
+
+    def swap(self, version, checksum):
+        blocks, patched = self.flash.blocks, self.flash.patch is not None
+        of = f" of a patch of {self.flash.offset} bytes" if patched else ""
+        size = self.flash.swap(version, checksum, self.options.patches)
+        if size is None:
+            self.say(f"cannot make {version}{of}, and asks for the whole image")
+        else:
+            self.say(f"starts {version}, {size} bytes{of} in {blocks} blocks")
+        self.boot()
 
     def live(self):
         while not self.step():
@@ -212,6 +258,8 @@ def options():
     parser.add_argument("--factory", default="0.1.0", help="what a device with an empty flash runs")
     parser.add_argument("--mtu", type=int, default=512, help="the largest block that the device takes")
     parser.add_argument("--json", action="store_true", help="speak JSON; without it, CBOR")
+    parser.add_argument("--patches", type=shlex.split, metavar="PROGRAM",
+                        help="take patches, and apply them with PROGRAM OLD PATCH NEW, such as 'detools apply_patch'")
     parser.add_argument("--parent", help="the device that it is a child of, whose certificate it uses")
     parser.add_argument("--until", help="end when the device runs this version and the gateway has confirmed it")
     parser.add_argument("--cut-at", type=int, help="lose the connection, once, when so many bytes are stored")

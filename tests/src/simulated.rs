@@ -104,19 +104,36 @@ pub fn runs(gateway: &Gateway, name: &str) -> (String, Vec<u8>) {
     (fs::read_to_string(flash.join("running")).unwrap(), fs::read(flash.join("image")).unwrap())
 }
 
+/// Has the device `name` of this gateway leave its factory with an image.
+pub fn manufacture(gateway: &Gateway, name: &str, image: &[u8]) {
+    let flash = gateway.setup().path("flash").join(name);
+    fs::create_dir_all(&flash).unwrap();
+    fs::write(flash.join("image"), image).unwrap();
+}
+
 /// The device of the crate `embedded-update`, built when it is first asked for.
 #[must_use]
 pub fn embedded_update() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tmp/guests");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--locked"]).env("CARGO_TARGET_DIR", &target);
-        // Its settings are read only in its own folder.
-        let output = cargo.current_dir(devices().join("embedded-update")).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        target.join("debug/embedded-update-device")
-    })
+    PROGRAM.get_or_init(|| built("embedded-update", "embedded-update-device"))
+}
+
+/// What applies a patch to a file, built when it is first asked for.
+#[must_use]
+pub fn apply_patch() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| built("patch", "apply-patch"))
+}
+
+/// A program of one of the packages.
+fn built(folder: &str, program: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tmp/guests");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--locked"]).env("CARGO_TARGET_DIR", &target);
+    // Its settings are read only in its own folder.
+    let output = cargo.current_dir(devices().join(folder)).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    target.join("debug").join(program)
 }
 
 fn devices() -> PathBuf {

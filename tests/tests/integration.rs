@@ -20,6 +20,7 @@ mod it {
     mod dfu;
     mod dfu_devices;
     mod dfu_fleet;
+    mod dfu_patches;
     mod dfu_plugin;
     mod durability;
     mod examples;
