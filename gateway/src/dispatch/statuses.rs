@@ -36,8 +36,8 @@ impl Caller {
         loop {
             let asked = Asked { message: &input.message, device: &status.device, orders: &orders, trapped, poll };
             let Some(said) = self.ask_about(asked, with.conversation)? else {
-                with.conversation.stopped(&status, &self.health.last_trap());
                 if trapped {
+                    with.conversation.stopped(&status, &self.health.last_trap());
                     return Ok(Verdict::Answered { failed: true });
                 }
                 trapped = true;
@@ -57,6 +57,10 @@ impl Caller {
                 if !trapped && orders != before {
                     continue;
                 }
+            }
+            if trapped {
+                // After it was heard, for what is heard ends what was wrong before.
+                with.conversation.stopped(&status, &self.health.last_trap());
             }
             with.tell(&status, &orders, answer);
             return Ok(Verdict::Answered { failed: trapped });

@@ -195,11 +195,15 @@ async fn a_trap_in_the_middle_makes_the_device_wait_and_it_resumes_at_its_own_of
     assert_eq!(say_until_ready(&mut one, "dfu/d1/status", b"1-\0", b"w").await.text(), "b0123");
     let waits = say(&mut one, "dfu/d1/status", *b"12\x04!").await;
     assert_eq!(waits.text(), "w");
+    let problem = || gateway.query(&["dfu", "show", "d1"])["problem"].clone();
+    let stopped = problem();
+    assert!(stopped.as_str().is_some_and(|text| text.starts_with("the plugin was stopped: ")), "{stopped}");
     assert_eq!(say(&mut other, "dfu/d2/status", *b"1-\0").await.text(), "b0123");
     assert_eq!(say(&mut one, "dfu/d1/status", *b"12\x04").await.text(), "b4567");
     assert_eq!(say(&mut one, "dfu/d1/status", *b"12\x08").await.text(), "b89");
     assert_eq!(say(&mut one, "dfu/d1/status", *b"12\x0a").await.text(), "x");
     assert_eq!(say(&mut one, "dfu/d1/status", *b"2-\0").await.text(), "s");
+    assert_eq!(problem(), Value::Null);
     let shown = binding(&gateway);
     assert_eq!((&shown["state"], &shown["traps"]), (&json!("running"), &json!(1)), "{shown}");
 }
