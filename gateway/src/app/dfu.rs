@@ -42,13 +42,10 @@ pub(super) fn open(
     Ok(Updates { firmware, desired, fleet: fleet.map_err(StartError::line)? })
 }
 
-/// The tags that the rules of a configuration follow.
+/// The tags that the rules of a configuration follow. Those of one tag say the same about it.
 pub(super) fn followed(rules: &[AssignmentConfig]) -> Vec<Followed> {
-    let mut followed = BTreeMap::new();
-    for rule in rules.iter().filter(|rule| rule.follow) {
-        // One tag stands for one release: if one rule wants an approval, all wait for it.
-        *followed.entry(&rule.release).or_default() |= rule.approval;
-    }
+    let followed = rules.iter().filter(|rule| rule.follow).map(|rule| (&rule.release, rule.approval));
+    let followed: BTreeMap<_, _> = followed.collect();
     followed.into_iter().map(|(reference, approval)| Followed { reference: reference.clone(), approval }).collect()
 }
 

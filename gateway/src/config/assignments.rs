@@ -91,9 +91,22 @@ pub(super) fn check(rules: &[AssignmentConfig], notes: &mut Notes) {
         if rule.approval && !rule.follow {
             let remedy = "add `follow: true`, or leave `approval` out: what does not change needs none";
             notes.at(below(&at, "approval"), "is for a tag that is followed", remedy);
+        } else if let Some((key, other)) = rules.get(..index).and_then(|before| dissent(rule, before)) {
+            let problem = format!("is not what the rule `{}` says of {}", other.name, rule.release);
+            let remedy = "a tag stands for one release, whoever asks for it: write the same in both rules";
+            notes.at(below(&at, key), problem, remedy);
         }
     }
     twice("assignments", "name", rules.iter().map(|rule| written(&rule.name)), notes);
+}
+
+/// The rule before this one that treats the same tag in another way, and by which key.
+fn dissent<'r>(rule: &AssignmentConfig, before: &'r [AssignmentConfig]) -> Option<(&'static str, &'r AssignmentConfig)> {
+    before.iter().filter(|other| other.release == rule.release).find_map(|other| {
+        let follow = (other.follow != rule.follow).then_some("follow");
+        let approval = (other.approval != rule.approval).then_some("approval");
+        Some((follow.or(approval)?, other))
+    })
 }
 
 #[cfg(test)]
@@ -130,6 +143,20 @@ mod tests {
             assert_eq!(problems.len(), 1, "{problems:?}");
             assert!(problems[0].message.contains(expected), "{problems:?}");
             assert_eq!(problems[0].line, Some(3), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn two_rules_that_treat_one_tag_in_two_ways_are_told_apart() {
+        let tag = "devices: \"*\", release: \"oci://r.example/sensor:latest\"";
+        let rules = |keys: &str| parse(&format!("{{name: a, {tag}, follow: true, approval: true}}\n- {{name: b, {tag}{keys}}}"));
+        assert!(rules(", follow: true, approval: true").is_ok());
+        for (keys, key) in [(", follow: true", "assignments[1].approval"), ("", "assignments[1].follow")] {
+            let problems = rules(keys).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert_eq!((problems[0].line, problems[0].key.as_str()), (Some(4), key));
+            let expected = "is not what the rule `a` says of oci://r.example/sensor:latest";
+            assert_eq!(problems[0].message, expected);
         }
     }
 

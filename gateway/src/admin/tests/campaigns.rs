@@ -217,6 +217,19 @@ async fn a_job_is_shown_with_the_states_of_its_executions() {
 }
 
 #[tokio::test]
+async fn a_job_for_one_device_keeps_to_the_types_of_jobs_and_to_its_dry_run() {
+    let fixture = fleet(OTA).await;
+    let dry = r#"{"desiredVersion": "2.9", "dryRun": true}"#;
+    let (status, answer) = fixture.admin("POST", "/ota/create/CAR-3", dry).await;
+    assert_eq!((status, answer), (200, json!({ "devices": 1, "deviceIds": ["car-3"] })));
+    let (status, answer) = fixture.admin("POST", "/ota/create/door", r#"{"desiredVersion": "2.9"}"#).await;
+    assert_eq!(status, 400, "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("of the type tcu (`campaigns.ota.types`)"), "{answer}");
+    assert_eq!(fixture.admin("POST", "/ota/create/door", dry).await.0, 400);
+    assert_eq!(fixture.admin("GET", "/ota", "").await.1, json!({ "jobs": [], "nextToken": null }));
+}
+
+#[tokio::test]
 async fn jobs_are_listed_fifty_at_once_the_newest_first_and_without_campaigns() {
     let fixture = fleet(OTA).await;
     fixture.admin("POST", "/v1/campaigns", &asking().to_string()).await;
