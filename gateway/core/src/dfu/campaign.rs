@@ -217,7 +217,10 @@ impl Progress {
         match self.state {
             State::Scheduled if matches!(plan.start, Start::At(start_ms) if start_ms > at_ms) => None,
             State::Scheduled => Some(self.begun(at_ms)),
-            State::Running => self.stopped(plan, tallies, at_ms).or_else(|| self.advanced(plan, tallies, at_ms)),
+            State::Running => self
+                .stopped(plan, tallies, at_ms)
+                .or_else(|| self.relieved(tallies))
+                .or_else(|| self.advanced(plan, tallies, at_ms)),
             State::Draft | State::Paused | State::Finished | State::Aborted => None,
         }
     }
@@ -271,6 +274,12 @@ impl Progress {
         let tally = tally(tallies, wave);
         let why = format!("{} of {} devices of wave {wave} failed", tally.erring(), tally.counted());
         Some(self.ended_by(plan.on_error, why, at_ms))
+    }
+
+    /// Fewer fail than were tolerated: the next one that fails counts.
+    fn relieved(&self, tallies: &[Tally]) -> Option<Self> {
+        let tolerated = self.erring(tallies);
+        (tolerated < self.tolerated).then(|| Self { tolerated, ..self.clone() })
     }
 
     fn ended_by(&self, on_error: OnError, why: String, at_ms: u64) -> Self {

@@ -143,6 +143,17 @@ fn too_many_failures_of_a_wave_pause_it_until_an_operator_resumes() {
 }
 
 #[test]
+fn a_failure_counts_that_comes_after_a_tolerated_device_has_succeeded() {
+    let mut run = Run::started(Plan { error: 20, ..waves(&["5"]) }, 10);
+    run.fail(0);
+    run.tell(Command::Resume).unwrap();
+    run.succeed(0..1);
+    assert_eq!(run.state(), (State::Running, 1));
+    run.fail(1);
+    assert_eq!(run.state(), (State::Paused, 1));
+}
+
+#[test]
 fn too_many_failures_abort_it_when_that_is_wanted() {
     let mut run = Run::started(Plan { on_error: OnError::Abort, ..waves(&["5"]) }, 10);
     run.succeed(0..1);
