@@ -146,12 +146,7 @@ pub(super) async fn create(context: Context, call: Call) -> Result<Json, Refused
 pub(super) async fn create_for(context: Context, call: Call) -> Result<Json, Refused> {
     let asked: JobAsked = call.json()?;
     let id = call.parameter("device_id");
-    // The original writes ids in capitals.
-    let device = context.devices.get(id).or_else(|| {
-        let every = context.devices.list(&Default::default());
-        let mut alike = every.into_iter().filter(|device| device.id.eq_ignore_ascii_case(id));
-        alike.next().filter(|_| alike.next().is_none())
-    });
+    let device = named(&context, id);
     let device = device.ok_or_else(|| Refused::unknown(format!("there is no device `{}`", id.escape_debug())))?;
     let types = &context.config.campaigns.ota.types;
     let of_type = device.attributes.get("type").is_some_and(|own| types.contains(own));
@@ -160,6 +155,15 @@ pub(super) async fn create_for(context: Context, call: Call) -> Result<Json, Ref
         return Err(Refused::invalid(format!("jobs are for devices of the type {types} (`campaigns.ota.types`)")));
     }
     job(&context, &call, &asked, vec![device]).await
+}
+
+/// The device of that id. The original writes ids in capitals.
+fn named(context: &Context, id: &str) -> Option<Arc<Device>> {
+    context.devices.get(id).or_else(|| {
+        let every = context.devices.list(&Default::default());
+        let mut alike = every.into_iter().filter(|device| device.id.eq_ignore_ascii_case(id));
+        alike.next().filter(|_| alike.next().is_none())
+    })
 }
 
 /// Makes a job, or says for whom it would be.
@@ -177,7 +181,8 @@ async fn job(context: &Context, call: &Call, asked: &JobAsked, devices: Vec<Arc<
     let mut random = [0; 8];
     SystemRandom::new().fill(&mut random).map_err(|_| Refused::internal("the system has no random numbers"))?;
     let id = format!("cdf-{:016x}", u64::from_be_bytes(random));
-    let plan = Plan { start: Start::Now, error: 100, ..Plan::default() };
+    // Nobody who makes jobs could let one go on that was stopped.
+    let plan = Plan { start: Start::Now, error: Plan::NEVER, ..Plan::default() };
     let mut asked: Json = call.json()?;
     if let (Some(asked), Some(device)) = (asked.as_object_mut(), call.path.get("device_id")) {
         asked.insert("deviceId".to_owned(), device.as_str().into());
@@ -218,6 +223,9 @@ pub(super) async fn executions(context: Context, call: Call) -> Result<Json, Ref
     }
     let mut executions = Vec::new();
     for id in ids {
+        // One that left the registry is in the job still.
+        let device = named(&context, id);
+        let id = device.as_ref().map_or(id, |device| &device.id);
         let target = context.desired.campaigns().target(&job.campaign.id, id).await.map_err(refused)?;
         let target = target.ok_or_else(|| Refused::unknown(format!("`{}` is not in the job", id.escape_debug())))?;
         executions.push(execution_of(id, &target));

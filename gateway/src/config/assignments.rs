@@ -101,7 +101,10 @@ pub(super) fn check(rules: &[AssignmentConfig], notes: &mut Notes) {
 }
 
 /// The rule before this one that treats the same tag in another way, and by which key.
-fn dissent<'r>(rule: &AssignmentConfig, before: &'r [AssignmentConfig]) -> Option<(&'static str, &'r AssignmentConfig)> {
+fn dissent<'r>(
+    rule: &AssignmentConfig,
+    before: &'r [AssignmentConfig],
+) -> Option<(&'static str, &'r AssignmentConfig)> {
     before.iter().filter(|other| other.release == rule.release).find_map(|other| {
         let follow = (other.follow != rule.follow).then_some("follow");
         let approval = (other.approval != rule.approval).then_some("approval");
@@ -149,7 +152,9 @@ mod tests {
     #[test]
     fn two_rules_that_treat_one_tag_in_two_ways_are_told_apart() {
         let tag = "devices: \"*\", release: \"oci://r.example/sensor:latest\"";
-        let rules = |keys: &str| parse(&format!("{{name: a, {tag}, follow: true, approval: true}}\n- {{name: b, {tag}{keys}}}"));
+        let rules = |keys: &str| {
+            parse(&format!("{{name: a, {tag}, follow: true, approval: true}}\n- {{name: b, {tag}{keys}}}"))
+        };
         assert!(rules(", follow: true, approval: true").is_ok());
         for (keys, key) in [(", follow: true", "assignments[1].approval"), ("", "assignments[1].follow")] {
             let problems = rules(keys).unwrap_err();

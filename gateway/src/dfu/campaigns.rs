@@ -72,6 +72,8 @@ pub(super) struct Found {
     pub(super) attempts: Option<u32>,
     pub(super) downgrade: bool,
     pub(super) offer: Offer,
+    /// The campaign does not wait for the device, which may have the release all the same.
+    pub(super) settled: bool,
 }
 
 /// A campaign and how many of its devices are how far, by wave from wave 0 on.
@@ -118,7 +120,8 @@ impl Campaigns {
             progress.map(Some).map_err(|error| CampaignError::Command { id: asked, error })
         })
         .await?;
-        self.advance(now_ms).await
+        self.advance(now_ms).await;
+        Ok(())
     }
 
     /// Deletes a campaign that is over.
@@ -160,8 +163,9 @@ impl Campaigns {
     /// # Errors
     /// There is none of that id, or [`CampaignError::Store`].
     pub async fn show(&self, id: &str) -> Result<Shown, CampaignError> {
-        let known = self.parts.table().get(id).map(|rollout| (rollout.campaign.clone(), rollout.tallies.clone()));
-        let (campaign, tallies) = known.ok_or_else(|| CampaignError::Unknown(id.to_owned()))?;
+        let look = |rollout: &Rollout| (rollout.campaign.clone(), rollout.tallies.clone(), rollout.late);
+        let known = self.parts.table().get(id).map(look);
+        let (campaign, tallies, late) = known.ok_or_else(|| CampaignError::Unknown(id.to_owned()))?;
         if let Some(tallies) = tallies {
             return Ok(Shown { campaign, tallies });
         }
@@ -169,7 +173,9 @@ impl Campaigns {
         let read = self.parts.store.read(move |connection| rows::tallies(connection, &asked)).await;
         let tallies = Arc::new(read.map_err(|error| CampaignError::Store(error.to_string()))?);
         let mut table = self.parts.table.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(rollout) = table.get_mut(id) {
+        // Nothing has come late, and it is no other campaign, since they were asked for.
+        let same = |rollout: &&mut Rollout| Arc::ptr_eq(&rollout.campaign, &campaign) && rollout.late == late;
+        if let Some(rollout) = table.get_mut(id).filter(same) {
             rollout.tallies = Some(tallies.clone());
         }
         Ok(Shown { campaign, tallies })
@@ -256,14 +262,12 @@ impl Campaigns {
             if let Err(error) = self.catch_up(now_ms).await {
                 tracing::error!(%error, "campaigns: what devices have come to is not taken in");
             }
-            if let Err(error) = self.advance(now_ms).await {
-                tracing::error!(%error, "campaigns: a campaign does not go on");
-            }
+            self.advance(now_ms).await;
         }
     }
 
-    /// Opens waves, pauses, aborts and finishes what is due.
-    async fn advance(&self, now_ms: u64) -> Result<(), CampaignError> {
+    /// Opens waves, pauses, aborts and finishes what is due. What does not succeed is due still.
+    async fn advance(&self, now_ms: u64) {
         let due = self.parts.table().due(now_ms);
         for id in due {
             let decided = self.decide(&id, now_ms, move |campaign, tallies| {
@@ -277,10 +281,9 @@ impl Campaigns {
             match decided.await {
                 // It was deleted meanwhile.
                 Ok(()) | Err(CampaignError::Unknown(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) => tracing::error!(campaign = id, %error, "campaigns: a campaign does not go on"),
             }
         }
-        Ok(())
     }
 
     /// Changes how far a campaign is, by what the store says of it: two decisions at once cannot lose one another.

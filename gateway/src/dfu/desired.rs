@@ -98,7 +98,7 @@ impl Desired {
     }
 
     fn of_campaign(&self, device: &str, running: Option<&str>, found: Found, now_ms: u64) -> Option<Desire> {
-        let Found { id, release, reference, attempts, downgrade, offer } = found;
+        let Found { id, release, reference, attempts, downgrade, offer, settled } = found;
         let desire = |hold, swap, refused| {
             Some(Desire { by: By::Campaign(id.clone()), release: Ok(release.clone()), hold, swap, refused, attempts })
         };
@@ -117,7 +117,9 @@ impl Desired {
                 desire(None, true, None)
             }
             Fitness::Unfit(reason) => {
-                notice(Change::skipped(reason.clone(), now_ms));
+                if !settled {
+                    notice(Change::skipped(reason.clone(), now_ms));
+                }
                 desire(None, false, Some(reason))
             }
             Fitness::Due => desire(hold.or_else(|| self.missing(&release, &reference)), swap, None),

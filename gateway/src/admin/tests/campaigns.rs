@@ -1,6 +1,8 @@
 //! Campaigns and update jobs as operators see them.
 
-use causeway_core::dfu::Release;
+use std::time::Duration;
+
+use causeway_core::dfu::{By, Release, Turn};
 use serde_json::json;
 
 use super::*;
@@ -208,7 +210,11 @@ async fn a_job_is_shown_with_the_states_of_its_executions() {
     assert_eq!(page["devices"], json!([{ "deviceId": "car-2", "vin": "V2" }]));
     let status_of =
         async |filters: &str| fixture.admin("GET", &format!("/ota/{id}/devices/status?filters={filters}"), "").await;
-    assert_eq!(status_of("car-2").await.1["executions"][0]["status"], "QUEUED");
+    let (_, queued) = status_of("CAR-2").await;
+    assert_eq!(
+        (&queued["executions"][0]["status"], &queued["executions"][0]["deviceId"]),
+        (&"QUEUED".into(), &"car-2".into())
+    );
     assert_eq!((status_of("").await.0, status_of("car-1").await.0), (400, 404));
     assert_eq!(status_of(&vec!["car-2"; 21].join(",")).await.0, 400);
     fixture.admin("POST", &format!("/v1/campaigns/{id}/abort"), "").await;
@@ -227,6 +233,43 @@ async fn a_job_for_one_device_keeps_to_the_types_of_jobs_and_to_its_dry_run() {
     assert!(answer["error"].as_str().unwrap().contains("of the type tcu (`campaigns.ota.types`)"), "{answer}");
     assert_eq!(fixture.admin("POST", "/ota/create/door", dry).await.0, 400);
     assert_eq!(fixture.admin("GET", "/ota", "").await.1, json!({ "jobs": [], "nextToken": null }));
+}
+
+/// What a device of a campaign came to, as the ledger of turning points writes it; returns when the campaign is as it
+/// should be then.
+async fn turn(fixture: &Fixture, campaign: &str, device: &str, turn: Turn, expected: impl Fn(&Json) -> bool) {
+    let (desired, store) = (fixture.context.desired.clone(), &fixture.context.store);
+    for also in desired.turned(device, &By::Campaign(campaign.to_owned()), &turn, 1) {
+        store.write_synced(move |tx| also(tx)).await.unwrap();
+    }
+    let address = format!("/v1/campaigns/{campaign}");
+    let becomes = async {
+        while !expected(&fixture.admin("GET", &address, "").await.1) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = desired.campaigns().clone().run(fixture.context.clock.clone()) => unreachable!("it never ends"),
+        becomes = tokio::time::timeout(Duration::from_secs(10), becomes) => becomes.expect("it becomes so"),
+    }
+}
+
+#[tokio::test]
+async fn a_job_goes_on_in_spite_of_failed_attempts_until_the_last_one() {
+    let fixture = fleet(OTA).await;
+    let (_, answer) = fixture.admin("POST", "/ota/create/car-2", r#"{"desiredVersion": "2.9"}"#).await;
+    let id = answer["jobId"].as_str().unwrap();
+    let failed = Turn::Failed { attempt: 1, reason: "it runs 2.8".to_owned() };
+    turn(&fixture, id, "car-2", failed, |campaign| campaign["counts"]["failed"] == 1).await;
+    let told = async || {
+        let (_, job) = fixture.admin("GET", &format!("/ota/{id}"), "").await;
+        (job["status"].clone(), job["comment"].clone(), job["executions"].clone())
+    };
+    let (status, comment, executions) = told().await;
+    assert_eq!((&status, &comment, &executions["IN_PROGRESS"]), (&"IN_PROGRESS".into(), &Json::Null, &1.into()));
+    turn(&fixture, id, "car-2", Turn::Quarantined, |campaign| campaign["state"] == "finished").await;
+    let (status, comment, executions) = told().await;
+    assert_eq!((&status, &comment, &executions["FAILED"]), (&"COMPLETED".into(), &Json::Null, &1.into()));
 }
 
 #[tokio::test]

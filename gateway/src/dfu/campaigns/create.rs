@@ -164,7 +164,8 @@ impl Campaigns {
             self.parts.metrics.refused();
         }
         written?;
-        self.advance(now_ms).await
+        self.advance(now_ms).await;
+        Ok(())
     }
 }
 

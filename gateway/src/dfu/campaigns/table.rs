@@ -18,6 +18,8 @@ pub(super) struct Rollout {
     targets: HashMap<String, Target>,
     /// Of the waves, from wave 0 on; of one that is over only once somebody has asked.
     pub(super) tallies: Option<Arc<Vec<Tally>>>,
+    /// Counts what devices came to after it was over.
+    pub(super) late: u64,
 }
 
 /// All campaigns, in the order in which they were made.
@@ -28,8 +30,13 @@ impl Rollout {
     pub(super) fn new(campaign: Campaign, devices: Vec<(String, Target)>) -> Self {
         let release = Arc::new(campaign.release.clone());
         let over = campaign.progress.state.is_over();
-        let mut rollout =
-            Self { campaign: Arc::new(campaign), release, targets: devices.into_iter().collect(), tallies: None };
+        let mut rollout = Self {
+            campaign: Arc::new(campaign),
+            release,
+            targets: devices.into_iter().collect(),
+            tallies: None,
+            late: 0,
+        };
         if over {
             rollout.targets = HashMap::new();
         } else {
@@ -63,6 +70,7 @@ impl Rollout {
         if self.progress().state.is_over() {
             // Counted anew when somebody asks.
             self.tallies = None;
+            self.late += 1;
             return;
         }
         let (Some(known), Some(tallies)) = (self.targets.get_mut(device), &mut self.tallies) else { return };
@@ -136,6 +144,7 @@ impl Table {
                 attempts: plan.attempts,
                 downgrade: plan.downgrade,
                 offer,
+                settled: target.standing.is_final(),
             })
         })
     }

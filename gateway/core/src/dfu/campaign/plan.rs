@@ -17,7 +17,7 @@ pub struct Plan {
     pub waves: Vec<Share>,
     /// How many of a hundred devices of a wave must succeed before the next wave.
     pub success: u32,
-    /// How many of a hundred devices of a wave may not fail: with so many the campaign stops.
+    /// How many of a hundred devices of a wave may not fail: with so many the campaign stops. [`Self::NEVER`] can.
     pub error: u32,
     /// What it does when too many fail.
     pub on_error: OnError,
@@ -87,6 +87,9 @@ impl Default for Plan {
 }
 
 impl Plan {
+    /// More of a hundred than there are.
+    pub const NEVER: u32 = 101;
+
     /// The sizes of the waves of so many devices; all are in one, and none is empty.
     #[must_use]
     pub fn divide(&self, devices: u32) -> Vec<u32> {
