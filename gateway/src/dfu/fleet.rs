@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use causeway_core::dfu::update::{Ended, Limits, Outcome, Standing, State, Wanted};
+use causeway_core::dfu::update::{Limits, Outcome, State, Wanted};
 use causeway_core::dfu::{By, Heard, Orders, Release, Step, Turn};
 use causeway_core::message::Message;
 
@@ -141,7 +141,7 @@ impl Fleet {
     }
 
     /// Counts what a device is told, and sends it: at once, or when what has to be on the disk before it is. A command
-    /// that finds the store full or failing is not sent: the device asks again.
+    /// that finds the store full or failing is not sent and does not count: the device asks again.
     pub fn told(&self, device: &Device, orders: &Orders, step: &Step, reply: Message, line: &Line, now_ms: u64) {
         let parts = &self.parts;
         parts.metrics.told(step);
@@ -193,13 +193,11 @@ impl Fleet {
     }
 }
 
-/// A device that turned, as it is to be written.
+/// A device that turned: what is to be written, and what that means to whoever assigned the release.
 struct Turned {
     device: Arc<str>,
-    number: u64,
-    standing: Standing,
+    record: Record,
     turns: Vec<(By, Turn)>,
-    ended: Vec<Ended>,
 }
 
 impl Parts {
@@ -212,9 +210,8 @@ impl Parts {
         line: &Line,
         now_ms: u64,
     ) -> (Option<Turned>, Option<Message>) {
-        let Outcome { turns, ended } = outcome;
         let percent = progress::percent(&entry.standing, entry.size());
-        let turned = !(turns.is_empty() && ended.is_empty());
+        let turned = !outcome.is_empty();
         if turned {
             entry.published.turned(percent, self.pacing, now_ms);
         }
@@ -225,12 +222,16 @@ impl Parts {
         if !turned {
             return (None, message);
         }
-        entry.turned += 1;
-        let standing = entry.standing.clone();
-        (Some(Turned { device: id.clone(), number: entry.turned, standing, turns, ended }), message)
+        let Outcome { turns, ended, .. } = outcome;
+        let record = Record { ended, ..entry.record() };
+        if turns.iter().any(|(_, turn)| matches!(turn, Turn::SwapSent(_))) {
+            entry.ordered = record.number;
+        }
+        (Some(Turned { device: id.clone(), record, turns }), message)
     }
 
-    /// Hands over what turned; what is sent follows from it, or goes out at once when nothing turned.
+    /// Hands over what turned, and what is sent when that is on the disk. A command that turns nothing finds one that
+    /// waits, which goes out in its stead.
     fn record(
         &self,
         turned: Option<Turned>,
@@ -239,24 +240,26 @@ impl Parts {
         line: &Line,
         now_ms: u64,
     ) {
-        let Some(Turned { device, number, standing, turns, ended }) = turned else {
-            for message in command.into_iter().chain(progress) {
-                (line.publish)(message);
+        let Some(Turned { device, mut record, turns }) = turned else {
+            if command.is_some() {
+                self.metrics.unsent("waiting");
             }
-            return;
+            return progress.into_iter().for_each(|message| (line.publish)(message));
         };
-        let mut also = Vec::new();
         for (by, turn) in &turns {
             self.metrics.turned(turn);
-            also.extend(self.sources.turned(&device, by, turn, now_ms));
+            record.also.extend(self.sources.turned(&device, by, turn, now_ms));
         }
+        let number = record.number;
         let reply = |message, command| {
             let publish = line.publish.clone();
             Reply { device: device.clone(), message, publish, command }
         };
-        let replies = command.map(|message| reply(message, true)).into_iter();
-        let replies = replies.chain(progress.map(|message| reply(message, false)));
-        self.ledger.submit(&device, Record { number, standing, ended, also }, replies.collect::<Vec<_>>());
+        let replies = command.map(|message| reply(message, Some(number))).into_iter();
+        let replies = replies.chain(progress.map(|message| reply(message, None)));
+        if !self.ledger.submit(&device, record, replies.collect::<Vec<_>>()) {
+            self.unsent("full", &device, number);
+        }
     }
 
     fn patch_size(&self, device: &Device, release: &Release, step: &Step) -> Option<u64> {

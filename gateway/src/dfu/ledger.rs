@@ -1,17 +1,18 @@
-//! Turning points on their way to the disk: one task writes all that wait in one synced transaction, and then sends what
-//! waited for it.
+//! Turning points on their way to the disk: one task writes all that wait in one synced transaction, and then what waited
+//! for it may be sent.
 //!
 //! What waits is merged: of each device there is its newest standing, so there is at most one record for each device
 //! that is watched over. Commands that wait are bounded by `dfu.max_waiting`; one that finds no room is not sent, and its
-//! device asks again. When a transaction fails nothing is sent either, and its records wait for the next.
+//! device asks again. When a transaction fails nothing is sent either, and its records wait for the next. What is sent,
+//! and what follows for a device that is not told, is the business of the fleet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use causeway_core::dfu::update::{Ended, Standing};
 use causeway_core::message::Message;
-use rusqlite::Transaction;
+use rusqlite::{ErrorCode, Transaction};
 use tokio::sync::{Notify, oneshot};
 
 use super::Publish;
@@ -24,7 +25,8 @@ const GROUP: usize = 1_024;
 /// Ended attempts, and rows of campaigns, that one device may have waiting while the store does not take them.
 const WAITING: usize = 64;
 
-/// What else is written in the transaction of a turning point. It may run more than once, and takes effect once.
+/// What else is written in the transaction of a turning point. It runs again when the transaction that it ran in was not
+/// committed, as far as is known; should it have been, it changes nothing then.
 pub type Also = Arc<dyn Fn(&Transaction<'_>) -> rusqlite::Result<()> + Send + Sync>;
 
 /// What is to be written of a device.
@@ -37,13 +39,13 @@ pub(super) struct Record {
     pub(super) also: Vec<Also>,
 }
 
-/// What is sent when everything that was recorded before it is on the disk.
+/// What is sent when everything that was recorded before it of its device is on the disk.
 pub(super) struct Reply {
     pub(super) device: Arc<str>,
     pub(super) message: Message,
     pub(super) publish: Publish,
-    /// It tells a device to start a release, and is not just for those who watch.
-    pub(super) command: bool,
+    /// It tells the device to start a release, which is this turning point; without it, it is for those who watch.
+    pub(super) command: Option<u64>,
 }
 
 #[derive(Default)]
@@ -68,28 +70,44 @@ pub(super) struct Ledger {
 
 type Group = Vec<(Arc<str>, Record)>;
 
-/// What was written: the numbers of the records, by device.
-pub(super) type Written = Vec<(Arc<str>, u64)>;
+/// What came of a group of records.
+#[derive(Default)]
+pub(super) struct Round {
+    /// The numbers of the records that are on the disk, by device.
+    pub(super) written: Vec<(Arc<str>, u64)>,
+    /// What may be sent now.
+    pub(super) due: Vec<Reply>,
+    /// What must not be sent: what it follows from is not on the disk.
+    pub(super) dropped: Vec<Reply>,
+    /// Who is told that everything that they waited for is on the disk.
+    pub(super) waiters: Vec<oneshot::Sender<()>>,
+    /// Something has to be tried again.
+    pub(super) again: bool,
+    /// Devices of records that were given up.
+    lost: Vec<Arc<str>>,
+}
 
 impl Ledger {
     pub(super) fn new(store: Store, history: usize, max_waiting: usize, metrics: DfuMetrics) -> Self {
         Self { store, waiting: Mutex::default(), wake: Notify::new(), max_waiting, history, metrics }
     }
 
-    /// Takes a record, and what waits for it.
-    pub(super) fn submit(&self, device: &Arc<str>, record: Record, replies: impl IntoIterator<Item = Reply>) {
+    /// Takes a record, and what waits for it; `false` if a command finds no room.
+    pub(super) fn submit(&self, device: &Arc<str>, record: Record, replies: impl IntoIterator<Item = Reply>) -> bool {
+        let mut room = true;
         let mut waiting = self.lock();
         waiting.add(device.clone(), record, &self.metrics);
         for reply in replies {
             if waiting.replies.len() < self.max_waiting {
                 waiting.replies.push(reply);
-            } else if reply.command {
-                self.metrics.unsent("full");
+            } else {
+                room &= reply.command.is_none();
             }
         }
         self.metrics.waiting.set(count(waiting.records.len()));
         drop(waiting);
         self.wake.notify_one();
+        room
     }
 
     /// Resolves when everything that was taken so far is on the disk; an error if nobody writes any more.
@@ -116,37 +134,24 @@ impl Ledger {
         self.wake.notified().await;
     }
 
-    /// Writes what waits, and sends what waited for it; none if something has to be tried again.
-    pub(super) async fn write(&self) -> Option<Written> {
-        let (mut written, mut lost) = (Written::new(), HashSet::new());
-        loop {
-            let (records, mut replies, waiters) = self.take();
-            if records.is_empty() && replies.is_empty() && waiters.is_empty() {
-                return Some(written);
-            }
-            let group: Arc<Group> = Arc::new(records);
-            let swap = replies.iter().any(|reply| reply.command);
-            point(swap, "swap-unwritten");
-            if !self.commit(&group, &mut lost).await {
-                self.give_back(group, &replies, waiters);
-                return None;
-            }
-            written.extend(group.iter().map(|(device, record)| (device.clone(), record.number)));
-            // Nobody is told anything that would follow from what cannot be written.
-            replies.retain(|reply| !lost.contains(&reply.device));
-            point(swap, "swap-written");
-            self.send(replies);
-            for waiter in waiters {
-                // Whoever does not want to know any more is not told.
-                let _ = waiter.send(());
-            }
-            point(swap, "swap-sent");
-        }
+    /// Writes a group of what waits; none if nothing does.
+    pub(super) async fn write(&self) -> Option<Round> {
+        let (group, waiters, swap) = self.take()?;
+        point(swap, "swap-unwritten");
+        let mut round = Round { waiters, ..Round::default() };
+        let left = if group.is_empty() { group } else { self.commit(group.into(), &mut round).await };
+        round.again = !left.is_empty();
+        self.settle(left, &mut round);
+        point(swap && !round.again, "swap-written");
+        Some(round)
     }
 
-    /// A group; with it who waits for it, if it is all that there is: that was taken before them.
-    fn take(&self) -> (Group, Vec<Reply>, Vec<oneshot::Sender<()>>) {
+    /// A group, with those who wait for it, if it is all that there is, and whether a command waits.
+    fn take(&self) -> Option<(Group, Vec<oneshot::Sender<()>>, bool)> {
         let mut waiting = self.lock();
+        if waiting.records.is_empty() && waiting.waiters.is_empty() {
+            return None;
+        }
         let taken = if waiting.records.len() <= GROUP {
             mem::take(&mut waiting.records).into_iter().collect()
         } else {
@@ -154,75 +159,73 @@ impl Ledger {
             devices.into_iter().filter_map(|device| waiting.records.remove_entry(&device)).collect()
         };
         self.metrics.waiting.set(count(waiting.records.len()));
-        if waiting.records.is_empty() {
-            (taken, mem::take(&mut waiting.replies), mem::take(&mut waiting.waiters))
-        } else {
-            (taken, Vec::new(), Vec::new())
-        }
+        let waiters = if waiting.records.is_empty() { mem::take(&mut waiting.waiters) } else { Vec::new() };
+        Some((taken, waiters, waiting.replies.iter().any(|reply| reply.command.is_some())))
     }
 
-    /// Writes a group; `false` if it has to be tried again.
-    async fn commit(&self, group: &Arc<Group>, lost: &mut HashSet<Arc<str>>) -> bool {
+    /// Writes a group; what has to be tried again.
+    async fn commit(&self, group: Arc<[(Arc<str>, Record)]>, round: &mut Round) -> Group {
         let (records, keep) = (group.clone(), self.history);
         let all =
             move |tx: &Transaction<'_>| records.iter().try_for_each(|(device, record)| write(tx, device, record, keep));
         match self.store.write_synced(all).await {
             Ok(()) => {
                 self.metrics.transactions.inc();
-                true
+                round.written = group.iter().map(|(device, record)| (device.clone(), record.number)).collect();
+                Group::new()
             }
-            Err(WriteError::Refused(error)) => {
+            Err(error) if is_final(&error) => {
                 tracing::error!(%error, records = group.len(), "dfu: turning points were refused; each is tried alone");
-                self.commit_each(group, lost).await
+                self.commit_each(&group, round).await
             }
             Err(error) => {
                 tracing::error!(%error, records = group.len(), "dfu: turning points were not written");
-                false
+                group.to_vec()
             }
         }
     }
 
     /// One record that can never be written must not hold up the others.
-    async fn commit_each(&self, group: &Arc<Group>, lost: &mut HashSet<Arc<str>>) -> bool {
-        for (place, (device, _)) in group.iter().enumerate() {
-            let (records, keep) = (group.clone(), self.history);
-            let one = move |tx: &Transaction<'_>| {
-                records.get(place).map_or(Ok(()), |(device, record)| write(tx, device, record, keep))
-            };
-            match self.store.write_synced(one).await {
-                Ok(()) => {}
-                Err(WriteError::Refused(error)) => {
+    async fn commit_each(&self, group: &[(Arc<str>, Record)], round: &mut Round) -> Group {
+        for (place, (device, record)) in group.iter().enumerate() {
+            let (of, one, keep) = (device.clone(), record.clone(), self.history);
+            match self.store.write_synced(move |tx| write(tx, &of, &one, keep)).await {
+                Ok(()) => {
+                    self.metrics.transactions.inc();
+                    round.written.push((device.clone(), record.number));
+                }
+                Err(error) if is_final(&error) => {
                     tracing::error!(%device, %error, "dfu: a turning point is given up");
                     self.metrics.lost.inc();
-                    lost.insert(device.clone());
+                    round.lost.push(device.clone());
                 }
-                Err(_) => return false,
+                Err(error) => {
+                    let left = group.get(place..).unwrap_or_default().to_vec();
+                    tracing::error!(%error, records = left.len(), "dfu: turning points were not written");
+                    return left;
+                }
             }
         }
-        self.metrics.transactions.inc();
-        true
+        Group::new()
     }
 
-    fn send(&self, replies: Vec<Reply>) {
-        for Reply { message, publish, command, .. } in replies {
-            publish(message);
-            if !command {
-                self.metrics.published.inc();
-            }
-        }
-    }
-
-    /// Nothing is sent of what could not be written; the records wait for the next transaction.
-    fn give_back(&self, group: Arc<Group>, replies: &[Reply], waiters: Vec<oneshot::Sender<()>>) {
-        for _ in replies.iter().filter(|reply| reply.command) {
-            self.metrics.unsent("store");
-        }
-        // The closure that shares the group may be alive for a moment still.
-        let group = Arc::try_unwrap(group).unwrap_or_else(|shared| (*shared).clone());
+    /// Sorts what waited, and takes back what has to be tried again. What follows from a record that waits still waits
+    /// with it, unless the store fails: by then its device has asked again.
+    fn settle(&self, left: Group, round: &mut Round) {
         let mut waiting = self.lock();
-        waiting.waiters.extend(waiters);
-        for (device, record) in group {
+        for (device, record) in left {
             waiting.add(device, record, &self.metrics);
+        }
+        if round.again {
+            waiting.waiters.append(&mut round.waiters);
+        }
+        for reply in mem::take(&mut waiting.replies) {
+            let (lost, waits) = (round.lost.contains(&reply.device), waiting.records.contains_key(&reply.device));
+            match (lost, waits) {
+                (false, false) => round.due.push(reply),
+                (false, true) if !round.again => waiting.replies.push(reply),
+                _ => round.dropped.push(reply),
+            }
         }
         self.metrics.waiting.set(count(waiting.records.len()));
     }
@@ -265,6 +268,28 @@ fn write(tx: &Transaction<'_>, device: &str, record: &Record, keep: usize) -> ru
     record.also.iter().try_for_each(|also| also(tx))
 }
 
+/// Whether the fault is in what is written, and not in a store that has no room or cannot write just now.
+fn is_final(error: &WriteError<rusqlite::Error>) -> bool {
+    match error {
+        WriteError::Refused(error) => !matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::DiskFull
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::OutOfMemory
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::ReadOnly
+            )
+        ),
+        WriteError::Panicked => true,
+        WriteError::Commit(_) | WriteError::Closed => false,
+    }
+}
+
 fn count(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

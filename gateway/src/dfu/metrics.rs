@@ -70,7 +70,7 @@ impl DfuMetrics {
         register.add("devices", "Devices by where their updates are", new.devices.clone());
         register.add("commands", "Commands to devices, by what they were told", new.commands.clone());
         register.add("turns", "Turning points of updates", new.turns.clone());
-        let help = "Commands that were not sent: their turning points were not written, or too many waited";
+        let help = "Commands that were not sent: not written, too many waiting, one waiting already, or out of date";
         register.add("unsent", help, new.unsent.clone());
         let help = "Statuses about a device that their sender does not answer for";
         register.add("strangers", help, new.strangers.clone());

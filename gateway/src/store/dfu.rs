@@ -154,6 +154,7 @@ fn target(row: &Row<'_>, version: String) -> rusqlite::Result<Target> {
         from: row.get("from_version")?,
         restart: row.get("restart")?,
         astray: false,
+        waiting: false,
         started_ms: row.get("started_ms")?,
         tally: Tally {
             offset: row.get("offset")?,

@@ -6,6 +6,7 @@
 mod attempts;
 mod target;
 
+use std::mem;
 use std::sync::Arc;
 
 pub use attempts::{Attempt, Attempts};
@@ -104,13 +105,15 @@ pub struct Outcome {
     pub turns: Vec<(By, Turn)>,
     /// Attempts that are over.
     pub ended: Vec<Ended>,
+    /// An attempt does not count any more, without a turning point that says so.
+    pub taken_back: bool,
 }
 
 impl Outcome {
     /// Whether nothing turned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.turns.is_empty() && self.ended.is_empty()
+        self.turns.is_empty() && self.ended.is_empty() && !self.taken_back
     }
 }
 
@@ -147,13 +150,15 @@ impl Standing {
         outcome
     }
 
-    /// The device is about to be told something under an assignment.
+    /// The device is about to be told something under an assignment. The order to start the release waits from then on
+    /// until it is [`sent`](Self::sent) or is not; until then no other is given.
     pub fn told(&mut self, assignment: &Assignment, step: &Step, now_ms: u64) -> Outcome {
         let mut outcome = Outcome::default();
         self.want(Wanted::Release(&assignment.release, &assignment.by), &mut outcome, now_ms);
         match step {
             Step::Wait | Step::Sync => {}
             Step::Write { offset, length, patch } => {
+                outcome.taken_back = self.unsent(now_ms);
                 if self.state != State::Transferring {
                     self.begin(&mut outcome, now_ms);
                 }
@@ -164,6 +169,24 @@ impl Standing {
             Step::Swap => self.swap(&mut outcome, now_ms),
         }
         outcome
+    }
+
+    /// The order to start the release goes out now; `false` if it must not any more, for something else has come of the
+    /// device since.
+    pub fn sent(&mut self) -> bool {
+        self.target.as_mut().is_some_and(|target| mem::take(&mut target.waiting))
+    }
+
+    /// The order to start the release does not go out, and is none; `false` if none waits.
+    pub fn unsent(&mut self, now_ms: u64) -> bool {
+        let Some(target) = self.target.as_mut().filter(|target| target.waiting) else { return false };
+        target.waiting = false;
+        target.tally.swaps = target.tally.swaps.saturating_sub(1);
+        if target.tally.swaps == 0 {
+            self.attempts.uncount(&target.version);
+            self.enter(State::Transferring, now_ms);
+        }
+        true
     }
 
     /// Lets the device have again what it failed at; `false` if there is nothing to forgive.
@@ -237,7 +260,8 @@ impl Standing {
             return;
         }
         match self.state {
-            State::Swapping if may_not_have_heard(target, heard) && target.tally.swaps < limits.swaps => {}
+            State::Swapping if target.given() == 0 => {}
+            State::Swapping if may_not_have_heard(target, heard) && target.given() < limits.swaps => {}
             State::Swapping => {
                 let reason = format!("it runs {} after it was told to start {}", heard.version, target.version);
                 self.fail(reason, limits, outcome, now_ms);
@@ -337,6 +361,9 @@ impl Standing {
     }
 
     fn swap(&mut self, outcome: &mut Outcome, now_ms: u64) {
+        if self.target.as_ref().is_some_and(|target| target.waiting) {
+            return;
+        }
         if !self.state.is_under_way() {
             self.begin(outcome, now_ms);
         }
@@ -345,6 +372,7 @@ impl Standing {
             target.tally.offset = target.size;
         }
         target.tally.swaps = target.tally.swaps.saturating_add(1);
+        target.waiting = true;
         let (by, version) = (target.by.clone(), target.version.clone());
         if self.state != State::Swapping {
             self.attempts.count(&version);
@@ -413,6 +441,9 @@ impl Standing {
     }
 
     fn enter(&mut self, state: State, now_ms: u64) {
+        if let Some(target) = self.target.as_mut().filter(|_| state != State::Swapping) {
+            target.waiting = false;
+        }
         self.state = state;
         self.since_ms = now_ms;
     }

@@ -1,8 +1,11 @@
 //! Updates of devices, as operators see them.
 
+use std::time::Duration;
+
 use causeway_core::dfu::{By, Heard, Orders, Progress, Release, Step, Turn};
 use causeway_core::message::Message;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::DfuConfig;
@@ -41,17 +44,20 @@ pub(super) fn fleet(store: &Store, devices: &Devices, clock: &Clock, registry: &
     Fleet::open(&config, store.clone(), devices.clone(), clock.clone(), Box::new(Everybody), metrics).unwrap()
 }
 
-/// One status, and what the device is told.
-fn speaks(fixture: &Fixture, id: &str, version: &str, offset: Option<u64>, step: &Step) {
+/// One status, and what the device is told, which the channel shows once it has gone out.
+fn speaks(fixture: &Fixture, id: &str, version: &str, offset: Option<u64>, step: &Step) -> mpsc::UnboundedReceiver<()> {
     let (fleet, now_ms) = (&fixture.context.fleet, fixture.context.clock.now_ms());
     let device = fixture.context.devices.get(id).unwrap();
-    let line = Line { publish: Arc::new(|_| ()), progress: None };
+    let (told, tells) = mpsc::unbounded_channel();
+    // Most do not look.
+    let line = Line { publish: Arc::new(move |_| told.send(()).unwrap_or_default()), progress: None };
     let progress = offset.map(|offset| Progress { version: "2".to_owned(), offset, patch: None });
     let heard = Heard { version: version.to_owned(), mtu: None, progress, formats: Vec::new() };
     let orders = fleet.heard(&device, &heard, &line, now_ms);
     if matches!(orders, Orders::Update(_)) {
         fleet.told(&device, &orders, step, Message::default(), &line, now_ms);
     }
+    tells
 }
 
 /// `d1` failed and is quarantined, `d2` is half way, `d3` is done, `d4` says nothing.
@@ -61,7 +67,11 @@ async fn with_updates() -> Fixture {
         let body = json!({ "id": id, "groups": if id == "d3" { vec!["done"] } else { vec![] } }).to_string();
         assert_eq!(fixture.admin("POST", "/v1/devices", &body).await.0, 200);
     }
-    speaks(&fixture, "d1", "1", Some(1_000), &Step::Swap);
+    let mut started = speaks(&fixture, "d1", "1", Some(1_000), &Step::Swap);
+    tokio::select! {
+        () = fixture.context.fleet.clone().run(CancellationToken::new()) => unreachable!("nobody stops it"),
+        gone_out = tokio::time::timeout(Duration::from_secs(30), started.recv()) => assert!(gone_out.unwrap().is_some()),
+    }
     speaks(&fixture, "d1", "1", None, &Step::Wait);
     speaks(&fixture, "d2", "1", None, &Step::Write { offset: 0, length: 500, patch: None });
     speaks(&fixture, "d2", "1", Some(500), &Step::Wait);

@@ -345,6 +345,7 @@ async fn an_id_is_not_used_again_while_a_device_goes_by_it() {
         from: "0.1.0".to_owned(),
         restart: false,
         astray: false,
+        waiting: false,
         started_ms: None,
         tally: Default::default(),
     };

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use causeway_core::dfu::pace::Pace;
 use causeway_core::dfu::update::Standing;
 
+use crate::dfu::ledger::Record;
 use crate::dfu::metrics::DfuMetrics;
 use crate::dfu::progress::Published;
 
@@ -30,11 +31,19 @@ pub(super) struct Entry {
     pub(super) turned: u64,
     /// The last turning point that is on the disk.
     pub(super) written: u64,
+    /// The turning point of the last order to start a release.
+    pub(super) ordered: u64,
 }
 
 impl Entry {
     pub(super) fn new(standing: Standing) -> Self {
         Self { standing, ..Self::default() }
+    }
+
+    /// How it stands, to be written as a turning point.
+    pub(super) fn record(&mut self) -> Record {
+        self.turned += 1;
+        Record { number: self.turned, standing: self.standing.clone(), ended: Vec::new(), also: Vec::new() }
     }
 
     /// The bytes of what it gets: those of the patch, or of the image.

@@ -149,6 +149,17 @@ impl Scene {
         }
     }
 
+    /// What turned gets onto the disk, and what waited for it goes out.
+    async fn writes(&self) {
+        assert!(self.fleet.parts.write().await.is_none());
+    }
+
+    /// From now on the disk has room for so many pages, or for no more than there are.
+    async fn has_room(&self, pages: u64) {
+        let set = move |tx: &rusqlite::Transaction<'_>| tx.pragma_update(None, "max_page_count", pages);
+        self.store.write(set).await.unwrap();
+    }
+
     fn commands(&self) -> usize {
         self.sent.lock().unwrap().iter().filter(|(topic, _)| topic == "command").count()
     }
@@ -170,7 +181,7 @@ async fn a_block_goes_out_at_once_and_the_order_to_start_it_only_from_the_disk()
     scene.transfers("a", 10);
     assert_eq!(scene.commands(), 2, "the order to start waits");
     assert_eq!(scene.state("a"), State::Swapping);
-    scene.fleet.parts.ledger.write().await.unwrap();
+    scene.writes().await;
     assert_eq!(scene.commands(), 3);
     assert_eq!(scene.turns().await, ["a Assigned", "a Started", "a SwapSent(1)"]);
     let stored = scene.store.read(dfu::all).await.unwrap();
@@ -193,13 +204,13 @@ async fn nothing_goes_out_of_what_the_store_does_not_take_and_the_next_transacti
     scene.transfers("a", 10);
     let locker = Connection::open(scene.home.path().join("store.sqlite")).unwrap();
     locker.execute_batch("begin immediate").unwrap();
-    assert!(scene.fleet.parts.ledger.write().await.is_none());
+    assert!(scene.fleet.parts.write().await.is_some());
     assert_eq!(scene.commands(), 2);
     assert!(scene.metrics().contains("causeway_dfu_unsent_total{reason=\"store\"} 1"), "{}", scene.metrics());
     assert!(scene.metrics().contains("causeway_dfu_waiting 1"));
     locker.execute_batch("rollback").unwrap();
     assert_eq!(scene.speaks("a", &says("1", Some(1_000)), 11), Step::Swap, "it asks again");
-    scene.fleet.parts.ledger.write().await.unwrap();
+    scene.writes().await;
     assert_eq!(scene.commands(), 3);
     assert_eq!(scene.turns().await, ["a Assigned", "a Started", "a SwapSent(1)", "a SwapSent(1)"]);
 }
@@ -210,8 +221,9 @@ async fn a_record_that_cannot_be_written_holds_up_no_other() {
     scene.store.write(|tx| tx.execute_batch("create trigger bad before insert on turns when new.turn like 'a %' begin select raise(abort, 'no'); end")).await.unwrap();
     scene.transfers("a", 10);
     scene.transfers("b", 10);
-    scene.fleet.parts.ledger.write().await.unwrap();
+    scene.writes().await;
     assert_eq!(scene.commands(), 5, "b is told to start, a is not");
+    assert_eq!((scene.state("a"), scene.state("b")), (State::Transferring, State::Swapping));
     assert_eq!(scene.turns().await.len(), 3);
     assert!(scene.metrics().contains("causeway_dfu_lost_total 1"));
 }
@@ -227,9 +239,50 @@ async fn more_orders_to_start_than_may_wait_are_not_sent() {
         let orders = scene.fleet.heard(&device, &says("1", Some(1_000)), &line, 10);
         scene.fleet.told(&device, &orders, &Step::Swap, Message::default(), &line, 10);
     }
-    scene.fleet.parts.ledger.write().await.unwrap();
+    scene.writes().await;
     assert_eq!(scene.sent.lock().unwrap().len(), 1);
     assert!(scene.metrics().contains("causeway_dfu_unsent_total{reason=\"full\"} 1"));
+    assert_eq!((scene.state("a"), scene.state("b")), (State::Swapping, State::Transferring));
+    let stored = scene.store.read(dfu::all).await.unwrap();
+    let made: Vec<_> = stored.iter().map(|(_, standing)| standing.attempts.of("2").made).collect();
+    assert_eq!(made, [1, 0], "what was not sent is no attempt");
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_no_device_an_attempt() {
+    let config = DfuConfig { attempts: 1, swaps: 1, ..DfuConfig::default() };
+    let scene = Scene::new(config).await.with_turns().await;
+    let fills = "create table filler (bytes blob);
+        create trigger fills after insert on turns begin insert into filler values (zeroblob(500000)); end";
+    scene.store.write(move |tx| tx.execute_batch(fills)).await.unwrap();
+    scene.has_room(1).await;
+    scene.transfers("a", 10);
+    for now_ms in 20..40 {
+        assert!(scene.fleet.parts.write().await.is_some());
+        assert_eq!(scene.state("a"), State::Transferring);
+        assert_eq!(scene.speaks("a", &says("1", Some(1_000)), now_ms), Step::Swap);
+        assert_eq!(scene.speaks("a", &says("1", Some(1_000)), now_ms), Step::Swap, "it cannot have heard");
+    }
+    assert_eq!(scene.commands(), 2, "blocks need no disk");
+    assert!(!scene.metrics().contains("causeway_dfu_lost_total 1"), "{}", scene.metrics());
+    scene.has_room(1_000_000).await;
+    scene.writes().await;
+    assert_eq!(scene.commands(), 3);
+    let stored = scene.store.read(dfu::all).await.unwrap();
+    assert_eq!((stored[0].1.state, stored[0].1.attempts.of("2").made), (State::Swapping, 1));
+    assert_eq!(scene.speaks("a", &says("2", None), 50), Step::Sync);
+}
+
+#[tokio::test]
+async fn an_order_to_start_is_not_sent_to_a_device_that_has_begun_anew() {
+    let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
+    scene.transfers("a", 10);
+    assert!(matches!(scene.speaks("a", &says("1", None), 20), Step::Write { offset: 0, .. }));
+    scene.writes().await;
+    assert_eq!(scene.commands(), 3, "three blocks");
+    assert!(scene.metrics().contains("causeway_dfu_unsent_total{reason=\"late\"} 1"), "{}", scene.metrics());
+    let stored = scene.store.read(dfu::all).await.unwrap();
+    assert_eq!((stored[0].1.state, stored[0].1.attempts.of("2").made), (State::Transferring, 0));
 }
 
 #[tokio::test]
@@ -258,9 +311,11 @@ async fn a_failure_waits_longer_each_time_and_the_last_is_quarantine_until_it_is
     let config = DfuConfig { back_off: Duration::from_secs(1), attempts: 2, ..DfuConfig::default() };
     let scene = Scene::new(config).await.with_turns().await;
     scene.transfers("a", 10);
+    scene.writes().await;
     assert_eq!(scene.speaks("a", &says("1", None), 20), Step::Wait);
     assert_eq!(scene.fleet.orders(&scene.device("a"), 1_019), Orders::Hold(Hold::BackOff { until_ms: 1_020 }));
     scene.transfers("a", 1_020);
+    scene.writes().await;
     assert_eq!(scene.speaks("a", &says("1", None), 1_030), Step::Sync, "it keeps what it runs");
     let view = scene.fleet.device("a", 9_999_999).unwrap();
     assert_eq!(

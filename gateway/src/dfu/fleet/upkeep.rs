@@ -1,4 +1,5 @@
-//! The fleet's one task: writes turning points as they come and counts now and then, and forgets removed devices.
+//! The fleet's one task: writes turning points as they come, sends what waited for them, writes counts now and then, and
+//! forgets removed devices.
 //!
 //! All of it is written by this task, one after the other, so that what is older never comes behind what is newer.
 
@@ -10,6 +11,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{Fleet, Parts, millis};
+use crate::crash;
+use crate::dfu::ledger::{Reply, Round};
 use crate::store::dfu;
 
 /// Devices of one transaction at most.
@@ -60,11 +63,65 @@ impl Parts {
 
     /// Writes the turning points that wait; when to try again, if the store does not take them.
     pub(super) async fn write(&self) -> Option<Instant> {
-        let Some(written) = self.ledger.write().await else { return Some(Instant::now() + RETRY) };
-        for (device, number) in written {
-            self.table.change_known(&device, |entry| entry.written = entry.written.max(number));
+        while let Some(round) = self.ledger.write().await {
+            let again = round.again;
+            self.take_in(round);
+            if again {
+                return Some(Instant::now() + RETRY);
+            }
         }
         None
+    }
+
+    fn take_in(&self, round: Round) {
+        for (device, number) in round.written {
+            self.table.change_known(&device, |entry| entry.written = entry.written.max(number));
+        }
+        let mut swap = false;
+        for reply in round.due {
+            swap |= reply.command.is_some();
+            self.send(reply);
+        }
+        for waiter in round.waiters {
+            // Whoever does not want to know any more is not told.
+            let _ = waiter.send(());
+        }
+        if swap {
+            crash::point("swap-sent", "");
+        }
+        for Reply { device, command, .. } in round.dropped {
+            if let Some(number) = command {
+                self.unsent("store", &device, number);
+            }
+        }
+    }
+
+    fn send(&self, Reply { device, message, publish, command }: Reply) {
+        match command {
+            None => {
+                publish(message);
+                self.metrics.published.inc();
+            }
+            Some(number) if self.goes_out(&device, number) => publish(message),
+            Some(_) => self.metrics.unsent("late"),
+        }
+    }
+
+    /// Whether an order to start a release is to go out still, which it does then.
+    fn goes_out(&self, device: &str, number: u64) -> bool {
+        let sent = self.table.change_known(device, |entry| entry.ordered == number && entry.standing.sent());
+        sent.unwrap_or(false)
+    }
+
+    /// An order to start a release does not go out: it does not count.
+    pub(super) fn unsent(&self, reason: &'static str, device: &Arc<str>, number: u64) {
+        self.metrics.unsent(reason);
+        let taken_back = self.table.change_known(device, |entry| {
+            (entry.ordered == number && entry.standing.unsent(self.clock.now_ms())).then(|| entry.record())
+        });
+        if let Some(record) = taken_back.flatten() {
+            self.ledger.submit(device, record, []);
+        }
     }
 
     /// Writes what was counted since the last time, and counts who is stalled.

@@ -11,7 +11,6 @@ use thiserror::Error;
 use super::table::Entry;
 use super::{Fleet, Parts, millis};
 use crate::devices::{self, Device};
-use crate::dfu::ledger::Record;
 use crate::dfu::progress;
 
 /// Devices that are looked at together.
@@ -141,14 +140,9 @@ impl Fleet {
     /// # Errors
     /// The gateway is ending.
     pub async fn forgive(&self, id: &str, now_ms: u64) -> Result<bool, ForgiveError> {
-        let forgiven = self.parts.table.change_known(id, |entry| {
-            entry.standing.forgive(now_ms).then(|| {
-                entry.turned += 1;
-                (entry.turned, entry.standing.clone())
-            })
-        });
-        let Some((number, standing)) = forgiven.flatten() else { return Ok(false) };
-        let record = Record { number, standing, ended: Vec::new(), also: Vec::new() };
+        let forgiven =
+            self.parts.table.change_known(id, |entry| entry.standing.forgive(now_ms).then(|| entry.record()));
+        let Some(record) = forgiven.flatten() else { return Ok(false) };
         self.parts.ledger.submit(&id.into(), record, []);
         self.parts.ledger.written().await.map_err(|_| ForgiveError)?;
         Ok(true)

@@ -101,6 +101,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         from: row.get("from_version")?,
         restart: false,
         astray: false,
+        waiting: false,
         started_ms: row.get("started_ms")?,
         tally: Tally {
             patch: row.get("patch")?,

@@ -20,6 +20,7 @@ fn target() -> Target {
         from: "1".to_owned(),
         restart: true,
         astray: false,
+        waiting: false,
         started_ms: Some(5),
         tally: Tally {
             offset: 512,

@@ -22,6 +22,8 @@ pub struct Target {
     /// It counts on from where it was instead of beginning anew, as devices of `embedded-update` do until they are told
     /// that what they run is right: told once, then it gets the first block again. Not kept on the disk.
     pub astray: bool,
+    /// The order to start it waits for its turn to be on the disk, and has not gone out. Not kept on the disk.
+    pub waiting: bool,
     /// When the running attempt, or else the last one, began, Unix ms.
     pub started_ms: Option<u64>,
     /// What was counted in it.
@@ -77,6 +79,11 @@ impl Target {
         self.version == release.version && self.name == release.name && self.image == release.image
     }
 
+    /// How often it was told to start it, as far as that has gone out.
+    pub(super) fn given(&self) -> u32 {
+        self.tally.swaps.saturating_sub(self.waiting.into())
+    }
+
     pub(super) fn new(release: &Release, by: &By, from: String, restart: bool) -> Self {
         let Release { name, version, image, size, .. } = release.clone();
         Self {
@@ -88,6 +95,7 @@ impl Target {
             from,
             restart,
             astray: false,
+            waiting: false,
             started_ms: None,
             tally: Tally::default(),
         }

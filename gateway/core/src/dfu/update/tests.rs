@@ -64,6 +64,13 @@ impl Scene {
         self.standing.told(&assignment, step, self.now_ms)
     }
 
+    /// The order to start it is on the disk and goes out.
+    fn starts(&mut self) -> Outcome {
+        let outcome = self.tells(&Step::Swap);
+        assert!(self.standing.sent());
+        outcome
+    }
+
     fn writes(&mut self, offset: u64, length: u32) -> Outcome {
         self.tells(&Step::Write { offset, length, patch: None })
     }
@@ -75,7 +82,7 @@ impl Scene {
         self.hears("1", Some(("2", 600)));
         self.writes(600, 400);
         self.hears("1", Some(("2", 1_000)));
-        self.tells(&Step::Swap);
+        self.starts();
     }
 
     fn tally(&self) -> &Tally {
@@ -140,7 +147,7 @@ fn a_device_that_has_not_heard_is_told_again_within_the_same_attempt_and_not_for
     scene.transfers();
     assert!(scene.hears("1", Some(("2", 1_000))).is_empty());
     assert_eq!(scene.standing.attempt("2"), 1);
-    assert_eq!(turns(&scene.tells(&Step::Swap)), [Turn::SwapSent(1)]);
+    assert_eq!(turns(&scene.starts()), [Turn::SwapSent(1)]);
     let outcome = scene.hears("1", Some(("2", 1_000)));
     assert!(matches!(turns(&outcome).as_slice(), [Turn::Failed { .. }]), "{outcome:?}");
 }
@@ -150,10 +157,43 @@ fn a_device_that_has_nothing_to_report_of_an_empty_image_is_told_again_too() {
     let mut scene = Scene::new("2");
     scene.wanted = Some((Arc::new(Release { size: 0, ..(*release("2")).clone() }), rule()));
     scene.hears("1", None);
+    scene.starts();
+    assert!(scene.hears("1", None).is_empty());
+    assert_eq!(turns(&scene.starts()), [Turn::SwapSent(1)]);
+    assert!(matches!(turns(&scene.hears("1", None)).as_slice(), [Turn::Failed { .. }]));
+}
+
+#[test]
+fn an_order_to_start_that_does_not_go_out_is_none() {
+    let mut scene = Scene::new("2");
+    scene.hears("1", None);
+    scene.writes(0, 600);
+    for _ in 0..10 {
+        assert!(scene.hears("1", Some(("2", 1_000))).is_empty());
+        assert_eq!(turns(&scene.tells(&Step::Swap)), [Turn::SwapSent(1)]);
+        assert!(scene.hears("1", Some(("2", 1_000))).is_empty(), "it cannot have heard");
+        assert!(scene.tells(&Step::Swap).is_empty(), "one waits already");
+        assert!(scene.standing.unsent(scene.now_ms) && !scene.standing.sent() && !scene.standing.unsent(0));
+        assert_eq!((scene.standing.state, scene.standing.attempts.of("2").made), (State::Transferring, 0));
+    }
+    scene.starts();
+    scene.tells(&Step::Swap);
+    assert!(scene.standing.unsent(scene.now_ms));
+    assert_eq!((scene.standing.state, scene.tally().swaps), (State::Swapping, 1), "the first one did");
+    assert!(matches!(turns(&scene.hears("1", None)).as_slice(), [Turn::Failed { .. }]));
+}
+
+#[test]
+fn a_device_that_lost_what_it_had_while_the_order_to_start_it_waited_begins_anew_without_it() {
+    let mut scene = Scene::new("2");
+    scene.hears("1", None);
+    scene.writes(0, 600);
+    scene.hears("1", Some(("2", 1_000)));
     scene.tells(&Step::Swap);
     assert!(scene.hears("1", None).is_empty());
-    assert_eq!(turns(&scene.tells(&Step::Swap)), [Turn::SwapSent(1)]);
-    assert!(matches!(turns(&scene.hears("1", None)).as_slice(), [Turn::Failed { .. }]));
+    assert!(scene.writes(0, 600).taken_back);
+    assert_eq!((scene.standing.state, scene.standing.attempts.of("2").made), (State::Transferring, 0));
+    assert!(!scene.standing.sent(), "the order comes too late");
 }
 
 #[test]
@@ -344,6 +384,7 @@ enum Act {
     Unknown,
     Write(u64, u32),
     Swap,
+    Sent(bool),
     Forgive,
 }
 
@@ -355,6 +396,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Unknown),
         3 => (0..1_000_u64, any::<u32>()).prop_map(|(offset, length)| Act::Write(offset, length)),
         3 => Just(Act::Swap),
+        3 => prop::sample::select(vec![true, true, false]).prop_map(Act::Sent),
         1 => Just(Act::Forgive),
     ]
 }
@@ -381,6 +423,11 @@ proptest! {
                 Act::Unknown => {
                     let heard = says("1", None);
                     scene.standing.heard(&heard, Wanted::Unknown, &LIMITS, scene.now_ms)
+                }
+                Act::Sent(sent) => {
+                    let waits = if sent { scene.standing.sent() } else { scene.standing.unsent(scene.now_ms) };
+                    prop_assert!(!waits || before.state == State::Swapping);
+                    continue;
                 }
                 Act::Forgive => {
                     scene.standing.forgive(scene.now_ms);

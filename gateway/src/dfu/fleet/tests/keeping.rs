@@ -51,10 +51,11 @@ async fn counts_are_not_written_before_the_turning_points_they_follow_from() {
 async fn the_history_has_every_attempt_with_its_outcome() {
     let config = DfuConfig { back_off: Duration::ZERO, history: 2, ..DfuConfig::default() };
     let scene = Scene::new(config).await.with_turns().await;
-    scene.transfers("a", 10);
-    scene.speaks("a", &says("1", None), 20);
-    scene.transfers("a", 30);
-    scene.speaks("a", &says("1", None), 40);
+    for now_ms in [10, 30] {
+        scene.transfers("a", now_ms);
+        scene.writes().await;
+        scene.speaks("a", &says("1", None), now_ms + 10);
+    }
     scene.transfers("a", 50);
     scene.speaks("a", &says("2", None), 60);
     run_once(&scene).await;
