@@ -21,6 +21,7 @@ mod it {
     mod dfu_devices;
     mod dfu_fleet;
     mod dfu_patches;
+    mod dfu_permission;
     mod dfu_plugin;
     mod durability;
     mod examples;
