@@ -4,6 +4,9 @@
 //! [`crate::firmware`].
 
 mod blocks;
+#[cfg(feature = "native-dfu")]
+#[path = "../../tests/bench/native_dfu.rs"]
+mod called;
 pub mod campaigns;
 mod conversation;
 mod desire;
@@ -19,6 +22,8 @@ mod vehicles;
 use std::sync::Arc;
 
 use causeway_core::message::Message;
+#[cfg(not(feature = "native-dfu"))]
+use causeway_host::dfu as called;
 
 pub use campaigns::{CampaignError, Campaigns, CampaignsMetrics};
 pub use conversation::{Conversation, Ground, Status};

@@ -34,11 +34,7 @@ const BENCHES: [Bench; 13] = [
     ("router", "the two candidate shapes of the live path, without sockets", router_shapes::run),
     ("plugins", "a plugin call beside native code, a trap, 100 instances, a misbehaving neighbour", benches::plugins),
     ("supply", "cold start of a plugin, the pause of a swap, memory while 18 MB compile", benches::supply),
-    (
-        "dfu",
-        "1,000 devices updating at once beside an echo, memory, polling; the plugin beside native code",
-        benches::dfu,
-    ),
+    ("dfu", "1,000 devices updating at once beside an echo and beside native code, memory, polling", benches::dfu),
     ("policy", "a decision asked and remembered, effects authorised in a second", benches::policy),
     ("retention", "inserts into a collection with and without trimming beside them", benches::retention),
     ("start", "time from exec to the first CONNACK, and idle memory", benches::start),

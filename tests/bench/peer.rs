@@ -4,7 +4,7 @@ use causeway_tests::{Gateway, Pki, Setup};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -35,6 +35,11 @@ pub(crate) enum Peer {
 
 /// The gateway as the benches run it: the shipped policies and one more template that all devices share.
 pub(crate) fn setup() -> Setup {
+    setup_of(&program("causeway"))
+}
+
+/// The same of another build of it.
+pub(crate) fn setup_of(program: &Path) -> Setup {
     let shipped = |name: &str| {
         fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../policies").join(name)).unwrap()
     };
@@ -42,7 +47,7 @@ pub(crate) fn setup() -> Setup {
                 resource == Template::\"bench\");\n\
                 // The rows without TLS are for comparison: its clients may use the same topics.\n\
                 permit (principal is Unverified, action, resource);\n";
-    let mut setup = Setup::new(program("causeway").to_str().unwrap());
+    let mut setup = Setup::new(program.to_str().unwrap());
     // `CAUSEWAY_BENCH_SET` tries another setting, as in `mqtt.max_inflight=1024`.
     if let Ok(setting) = env::var("CAUSEWAY_BENCH_SET") {
         let (key, value) = setting.split_once('=').expect("KEY=VALUE");

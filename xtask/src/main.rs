@@ -82,6 +82,11 @@ fn bench(names: &[String]) -> Result<Gone, String> {
     guests::ensure_target()?;
     let build = ["build", "--release", "--package", "causeway", "--package", "causeway-tests", "--bins"];
     run(cargo().args(build))?;
+    if names.iter().any(|name| name == "dfu" || name == "all") {
+        // What the plugin is compared with: a gateway that differs in this alone.
+        let native = ["--package", "causeway-tests", "--features", "native-dfu", "--bin", "causeway-native-dfu"];
+        run(cargo().args(["build", "--release"]).args(native))?;
+    }
     become_program(
         cargo()
             .args(["run", "--quiet", "--release", "--package", "causeway-tests", "--bin", "causeway-bench", "--"])

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use causeway_core::dfu::{Assignment, Orders, answer};
 use causeway_core::message::Message;
-use causeway_host::dfu::{self as host, Answer, DfuInstance, DfuPlugin, Refusal};
+use causeway_host::dfu::{self as host, Answer, Refusal};
 use causeway_host::{Component, DfuImports, Digest, Engine, Limit, Limits, LoadError, Setup, StartError, Trap};
 
 use super::blocks::Blocks;
+use super::called::{DfuInstance, DfuPlugin};
 use crate::devices::Device;
 use crate::firmware::Firmware;
 use crate::plugins::{GuestError, Log};

@@ -1,9 +1,8 @@
-//! Firmware updates: a thousand devices at once beside a bare echo and beside native code, what they cost in memory,
-//! and what devices cost that have nothing to do.
+//! Firmware updates: a thousand devices at once beside a bare echo and beside a gateway with the plugin's logic as native
+//! code, what they cost in memory, and what devices cost that have nothing to do.
 
-use super::plugins::statuses;
 use crate::load::updates::{NEW, OLD};
-use crate::peer::{Peer, cpu_seconds, memory, setup};
+use crate::peer::{Peer, cpu_seconds, memory, program, setup, setup_of};
 use crate::table::{Table, count, mib, ms};
 use crate::worker::Worker;
 use causeway_tests::Setup;
@@ -57,8 +56,8 @@ impl Outcome {
 }
 
 /// A gateway that has devices updated to an image of so many bytes.
-fn updating(size: u32, version: &str) -> Setup {
-    let setup = setup()
+fn updating(setup: Setup, size: u32, version: &str) -> Setup {
+    let setup = setup
         .set("bindings", json!([{ "name": "dfu", "kind": "dfu" }]))
         .set("assignments", json!([{ "name": "all", "devices": "*", "release": format!("app:{version}") }]));
     let image: Vec<u8> = (0..size).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
@@ -101,7 +100,21 @@ fn run(setup: Setup, devices: usize, task: Value) -> Outcome {
     Outcome { said, idle, most: watching.join().unwrap(), cpu }
 }
 
-/// Blocks and memory, beside an echo.
+/// The gateway that calls the plugin's logic as native code, if it is built.
+fn native() -> Option<Setup> {
+    let program = program("causeway-native-dfu");
+    if !program.exists() {
+        let profile = if SMALL { "" } else { " --release" };
+        eprintln!(
+            "The rows `native` are left out. For them: cargo build -p causeway-tests --features native-dfu \
+             --bin causeway-native-dfu{profile}"
+        );
+        return None;
+    }
+    Some(setup_of(&program))
+}
+
+/// Blocks and memory, beside an echo and beside native code.
 fn updates() {
     let settings = format!(
         "{DEVICES} devices over mTLS, each with its own certificate, status and command at QoS 1, packed CBOR, one status \
@@ -109,8 +122,7 @@ fn updates() {
          again. Memory is resident memory of the gateway: with all devices connected and silent, and at most while they update.\n\
          The echo: as many devices of a gateway without plugins send themselves messages of the size of a command, so that \
          the bytes of a block come in as well as go out; there is no plugin, no image and no second message on its way.\n\
-         The last ratio is computed: with the plugin's rules as native code a block would take the gateway less processor time by \
-         what a call takes longer than native code, which is measured without a gateway (bench `plugins`)."
+         Native: a gateway that differs in one thing, it calls the plugin's crate as native code and not as a component."
     );
     let head = [
         "what",
@@ -123,8 +135,8 @@ fn updates() {
         "idle MiB",
         "most MiB",
         "more",
-        "of the echo",
         "µs a block",
+        "of the echo",
         "of native",
         "aims",
     ];
@@ -132,26 +144,33 @@ fn updates() {
     for mtu in [512, 4096] {
         let task = json!({ "mode": "echo", "bytes": mtu + OVERHEAD, "seconds": SECONDS });
         let echo = run(setup(), DEVICES, task);
-        let bare = echo.rate("blocks");
-        let (guest, native) = statuses::packed(usize::try_from(mtu).unwrap());
-        let longer = (guest - native) / 1000.0;
-        table.row(row("echo", "", mtu, &echo, String::new(), None));
+        let none = || [const { String::new() }; 3];
+        table.row(row("echo", "", mtu, &echo, none()));
         for (name, size) in [("1 MiB", MIB), ("64 MiB", 64 * MIB)] {
-            let task = json!({ "mode": "stream", "mtu": mtu, "size": size, "seconds": SECONDS });
-            let updates = run(updating(size, NEW), DEVICES, task);
-            let ratio = format!("{:.2}x", updates.rate("blocks") / bare);
-            table.row(row("update", name, mtu, &updates, ratio, Some(longer)));
+            let stream = |setup| {
+                let task = json!({ "mode": "stream", "mtu": mtu, "size": size, "seconds": SECONDS });
+                run(updating(setup, size, NEW), DEVICES, task)
+            };
+            let ratio = |of: &Outcome, to: &Outcome| format!("{:.2}x", of.rate("blocks") / to.rate("blocks"));
+            let native = native().map(stream);
+            if let Some(native) = &native {
+                let [_, of_native, aims] = none();
+                table.row(row("native", name, mtu, native, [ratio(native, &echo), of_native, aims]));
+            }
+            let updates = stream(setup());
+            let of_native = native.map(|native| ratio(&updates, &native)).unwrap_or_default();
+            let aims = "32 MiB more, 0.6x, 0.8x".to_owned();
+            table.row(row("update", name, mtu, &updates, [ratio(&updates, &echo), of_native, aims]));
         }
     }
     table.print();
 }
 
-fn row(what: &str, image: &str, mtu: u32, outcome: &Outcome, ratio: String, longer: Option<f64>) -> Vec<String> {
+fn row(what: &str, image: &str, mtu: u32, outcome: &Outcome, compared: [String; 3]) -> Vec<String> {
     let mib_a_second = outcome.rate("bytes") / f64::from(MIB);
     // The time before the measuring, a fifth, counts as well.
     let micros = outcome.cpu * 1e6 / (outcome.number("blocks") * 1.2);
-    let native = longer.map(|longer| (micros - longer) / micros);
-    vec![
+    let measured = [
         what.into(),
         image.into(),
         mtu.to_string(),
@@ -162,11 +181,9 @@ fn row(what: &str, image: &str, mtu: u32, outcome: &Outcome, ratio: String, long
         mib(outcome.idle),
         mib(outcome.most),
         mib(outcome.most.saturating_sub(outcome.idle)),
-        ratio,
         format!("{micros:.1}"),
-        native.map(|ratio| format!("{ratio:.2}x")).unwrap_or_default(),
-        longer.map(|_| "32 MiB more, 0.6x, 0.8x".to_owned()).unwrap_or_default(),
-    ]
+    ];
+    measured.into_iter().chain(compared).collect()
 }
 
 /// From the first status to the last confirmation, with everything that turns on the way.
@@ -179,7 +196,7 @@ fn whole() {
     );
     let mut table =
         Table::new("Updates from beginning to end", &settings, &["devices", "updated", "seconds", "MiB/s", "p99 ms"]);
-    let outcome = run(updating(size, NEW), DEVICES, json!({ "mode": "whole", "mtu": 4096, "seconds": 120 }));
+    let outcome = run(updating(setup(), size, NEW), DEVICES, json!({ "mode": "whole", "mtu": 4096, "seconds": 120 }));
     table.row(vec![
         DEVICES.to_string(),
         count(outcome.number("synced")),
@@ -206,7 +223,7 @@ fn polls() {
     let head = ["statuses/s", "p99 ms", "% of a core", "% for 10,000 at 300 s", "aim"];
     let mut table = Table::new("Devices that only ask", &settings, &head);
     let task = json!({ "mode": "poll", "every": every, "seconds": if SMALL { 3.0 } else { 30.0 } });
-    let outcome = run(updating(64 * KIB, NEW), DEVICES, task);
+    let outcome = run(updating(setup(), 64 * KIB, NEW), DEVICES, task);
     // The time before the measuring, a fifth, counts as well.
     let share = outcome.cpu / (outcome.number("seconds") * 1.2) * 100.0;
     table.row(vec![

@@ -1,7 +1,7 @@
 //! Plugin calls without a gateway around them: what a call costs beside the same logic as native code, what a trap costs,
 //! what an instance weighs, and what a neighbour notices.
 
-pub(super) mod statuses;
+mod statuses;
 
 use super::guest;
 use crate::histogram::Histogram;

@@ -4,7 +4,7 @@ use super::{Nothing, nanos};
 use crate::table::{Table, count};
 use causeway_core::dfu::{Assignment, By, Release, Step};
 use causeway_host::dfu::{Device, DfuPlugin, Orders, Request};
-use causeway_host::{Binary, Component, DfuImports, Engine, EngineConfig, Firmware, Limits, Patch, ReadError, Setup};
+use causeway_host::{Binary, Component, DfuImports, Engine, Firmware, Limits, Patch, ReadError, Setup};
 use causeway_plugin::dfu as native;
 use causeway_plugin::testing::Update;
 use causeway_plugin_dfu::Dfu;
@@ -68,15 +68,6 @@ pub(super) fn statuses(engine: &Arc<Engine>) {
         table.row([vec![language.to_owned(), block.to_string()], cells.to_vec()].concat());
     }
     table.print();
-}
-
-/// Nanoseconds of an answer with a block of so many bytes, packed: as a component, and as native code.
-pub(in crate::benches) fn packed(block: usize) -> (f64, f64) {
-    let engine = Arc::new(Engine::start(EngineConfig::default()).unwrap());
-    let component = Component::load(&engine, &Binary::of(causeway_plugins::DFU), None, |_| {}).unwrap();
-    let plugin = DfuPlugin::new(&engine, &component).unwrap();
-    let (_, _, status) = STATUSES.iter().find(|(_, bytes, _)| *bytes == block).expect("a block that is measured");
-    (guest_nanos(&plugin, status, block), native_nanos(status))
 }
 
 fn guest_nanos(plugin: &DfuPlugin, status: &[u8], block: usize) -> f64 {
