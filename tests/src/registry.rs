@@ -217,7 +217,13 @@ impl Registry {
         self.skopeo("dest", &[&format!("oci:{}:{tag}", folder.display()), &registry]);
     }
 
-    fn skopeo(&self, side: &str, places: &[&str]) {
+    /// The same, as `docker push` would have pushed it.
+    pub fn copy_from_layout_as_docker(&self, folder: &Path, tag: &str, name: &str) {
+        let registry = format!("docker://{}/{name}", self.host());
+        self.skopeo("dest", &["--format=v2s2", &format!("oci:{}:{tag}", folder.display()), &registry]);
+    }
+
+    fn skopeo(&self, side: &str, arguments: &[&str]) {
         let skopeo = peers::require("skopeo").expect("whoever copies has asked for skopeo before");
         let mut command = Command::new(skopeo);
         command.args(["copy", "--insecure-policy"]);
@@ -233,7 +239,7 @@ impl Registry {
                 command.arg(format!("--{side}-tls-verify=false"));
             }
         }
-        let output: Output = command.args(places).stdin(Stdio::null()).output().unwrap();
+        let output: Output = command.args(arguments).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }

@@ -16,6 +16,11 @@ pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// The media type of an index of several images.
 pub const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
+/// The media types of an image as `docker push` makes it, of what describes that, and of a list of several.
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
 /// The media type of a description that says nothing: `{}`.
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
@@ -61,8 +66,8 @@ pub enum ManifestError {
     #[error("the manifest is not one: {0}")]
     Json(#[from] serde_json::Error),
     /// Several images in one.
-    #[error("it is an index of several images; name one of them by its digest")]
-    Index,
+    #[error("it is an index of several images (`{0}`); name one of them by its digest, or push one alone")]
+    Index(&'static str),
     /// Another kind of manifest.
     #[error("its media type is `{0}` and not `{IMAGE_MANIFEST}`; push it as an OCI image")]
     MediaType(String),
@@ -86,9 +91,12 @@ impl Manifest {
         // Asked before the rest, so that what is no image is called by its name.
         let kind: RawKind = serde_json::from_slice(bytes)?;
         match kind.media_type.as_deref() {
-            Some(IMAGE_INDEX) => return Err(ManifestError::Index),
-            None if kind.manifests.is_some() => return Err(ManifestError::Index),
+            Some(IMAGE_INDEX) => return Err(ManifestError::Index(IMAGE_INDEX)),
+            Some(DOCKER_LIST) => return Err(ManifestError::Index(DOCKER_LIST)),
+            None if kind.manifests.is_some() => return Err(ManifestError::Index(IMAGE_INDEX)),
             None | Some(IMAGE_MANIFEST) => {}
+            // The same fields with other names for the types; only containers are laid out so.
+            Some(DOCKER_MANIFEST) if kind.config.is_some_and(|config| config.media_type == DOCKER_CONFIG) => {}
             Some(other) => return Err(ManifestError::MediaType(shown(other))),
         }
         if kind.schema_version != 2 {
@@ -153,6 +161,13 @@ struct RawKind {
     schema_version: u64,
     media_type: Option<String>,
     manifests: Option<serde::de::IgnoredAny>,
+    config: Option<RawConfigKind>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawConfigKind {
+    media_type: String,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -247,9 +262,22 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_docker_pushed_is_an_image_too() {
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": DOCKER_MANIFEST,
+            "config": {"mediaType": DOCKER_CONFIG, "digest": DIGEST, "size": 2},
+            "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "digest": DIGEST, "size": 3}],
+        });
+        let manifest = Manifest::parse(manifest.to_string().as_bytes()).unwrap();
+        assert_eq!((manifest.config.media_type.as_str(), manifest.layers.len()), (DOCKER_CONFIG, 1));
+    }
+
+    #[test]
     fn what_is_no_image_is_called_by_its_name() {
         refused("mediaType", json!(IMAGE_INDEX), "index of several images");
-        refused("mediaType", json!("application/vnd.docker.distribution.manifest.v2+json"), "as an OCI image");
+        refused("mediaType", json!(DOCKER_LIST), "name one of them by its digest");
+        refused("mediaType", json!(DOCKER_MANIFEST), "as an OCI image");
         refused("mediaType", json!("a\nb"), "`ab`");
         refused("schemaVersion", json!(1), "schemaVersion is 1");
         refused("config", json!(null), "not one");
@@ -259,7 +287,7 @@ mod tests {
         let layer = json!({"mediaType": "a", "digest": DIGEST, "size": 1});
         refused("layers", Value::Array(vec![layer; MAX_LAYERS + 1]), "129 layers");
         let index = json!({"schemaVersion": 2, "manifests": []}).to_string();
-        assert!(matches!(Manifest::parse(index.as_bytes()), Err(ManifestError::Index)));
+        assert!(matches!(Manifest::parse(index.as_bytes()), Err(ManifestError::Index(_))));
         let twice = format!(
             "{{\"schemaVersion\": 2, \"layers\": [], {}",
             &String::from_utf8(with("x", Value::Null)).unwrap()[1..]

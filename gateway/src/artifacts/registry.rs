@@ -42,8 +42,9 @@ use sources::Source;
 
 const USER_AGENT: &str = concat!("causeway/", env!("CARGO_PKG_VERSION"));
 
-/// What is asked for is an image's manifest; an index is taken too, so that the refusal can say what it is.
-const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
+/// What is asked for is an image's manifest; lists of several are taken too, so that the refusal can say what they are.
+const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// How a registry names the digest of what it serves.
 const DIGEST_HEADER: &str = "docker-content-digest";

@@ -2,6 +2,9 @@
 //! others; and artifacts that lie, which a gateway refuses in one line.
 
 use crate::setup;
+use causeway::artifacts::Reference;
+use causeway::artifacts::registry::Registries;
+use causeway::config::{ArtifactsConfig, RegistryConfig};
 use causeway_tests::artifact::{descriptor, digest, media};
 use causeway_tests::disk::SmallDisk;
 use causeway_tests::registry::Artifact;
@@ -162,6 +165,45 @@ async fn a_container_image_with_a_label_and_one_with_files_in_its_root_are_firmw
 }
 
 #[tokio::test]
+async fn an_image_that_docker_pushed_is_firmware_too_and_a_list_of_several_is_not() {
+    let Some(registry) = Registry::start_plain().await else { return };
+    let Some(_) = peers::require("skopeo") else { return };
+    let setup = place(Some(&registry));
+    let bytes = image(60_000);
+    let stick = setup.path("stick");
+    labelled(&stick, "1", &metadata("0.2.0", &bytes), &packed(&[("firmware", &bytes)]));
+    registry.copy_from_layout_as_docker(&stick, "1", "acme/pump:1");
+    let reference = registry.reference("acme/pump:1");
+    let verified = setup.done(&["firmware", "verify", &reference]);
+    assert!(verified.contains("pump 0.2.0, labelled image"), "{verified}");
+    let digest = verified.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned();
+    let kept = setup.path("data/artifacts/blobs/sha256").join(&digest[7..]);
+    let manifest = fs::read_to_string(kept).unwrap();
+    assert!(manifest.contains(media::DOCKER), "it is as docker writes it");
+
+    // By its digest alone, on a gateway that has nothing of it yet.
+    let other = place(Some(&registry));
+    let exact = registry.reference(&format!("acme/pump@{digest}"));
+    let gateway = other.start().await;
+    wait::until("it is there", async || {
+        (gateway.query(&["firmware", "ask", &exact])["state"] == "ready").then_some(())
+    })
+    .await;
+    gateway.setup().done(&["firmware", "pull", &exact, "--to", "pulled.bin"]);
+    assert_eq!(fs::read(gateway.setup().path("pulled.bin")).unwrap(), bytes);
+
+    let list = json!({ "schemaVersion": 2, "mediaType": media::DOCKER_LIST, "manifests": [
+        { "mediaType": media::DOCKER, "digest": digest, "size": manifest.len(),
+          "platform": { "architecture": "arm64", "os": "linux" } }] });
+    let several = registry.reference("acme/pump:several");
+    let Ok(Reference::Registry(name)) = several.parse() else { panic!("{several}") };
+    let plain = RegistryConfig { host: registry.host(), plain_http: true, ..RegistryConfig::default() };
+    let registries = Registries::new(&ArtifactsConfig::default(), &[plain]);
+    registries.push(&name, &[], list.to_string().into(), media::DOCKER_LIST).await.unwrap();
+    refused(&setup, &["firmware", "verify", &several], 1, &[media::DOCKER_LIST, "name one of them by its digest"]);
+}
+
+#[tokio::test]
 async fn firmware_is_pushed_signed_into_a_registry_and_onto_the_gateway_itself() {
     let Some(registry) = Registry::start_plain().await else { return };
     let setup = place(Some(&registry));
@@ -199,6 +241,21 @@ async fn firmware_is_pushed_signed_into_a_registry_and_onto_the_gateway_itself()
     let gateway = setup.start().await;
     let listed = gateway.query(&["firmware", "list"]);
     assert!(listed.as_array().unwrap().iter().any(|item| item["version"] == "1.1.0+rc 1"), "{listed}");
+}
+
+#[tokio::test]
+async fn where_no_signature_is_needed_those_of_strangers_are_passed_over() {
+    let setup = place(None);
+    setup.done(&["plugin", "keygen", "--to", "stranger"]);
+    fs::write(setup.path("motor.bin"), image(100)).unwrap();
+    let reference = format!("oci-layout://{}:1", setup.path("stick").display());
+    let push = ["firmware", "push", "motor.bin", &reference, "--name", "motor", "--version", "1"];
+    setup.done(&[&push[..], &["--sign-with", "stranger.key", "--sign-as", "r.lan/acme/motor"]].concat());
+    let verified = setup.done(&["firmware", "verify", &reference]);
+    assert!(verified.contains("none is asked for"), "{verified}");
+    let setup = setup.set("trust", json!({ "unsigned": [] }));
+    let _ = setup.write_config();
+    refused(&setup, &["firmware", "verify", &reference], 1, &["none of its 1 signatures"]);
 }
 
 #[tokio::test]
