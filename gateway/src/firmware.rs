@@ -169,6 +169,18 @@ impl Firmware {
         }
     }
 
+    /// The same for an operator, who may have mended what was wrong: what failed is tried again at once.
+    ///
+    /// # Errors
+    /// It is not ready, or was not when it was last tried.
+    pub fn insist(&self, reference: &str) -> Result<Arc<Release>, Unready> {
+        let found = self.release(reference);
+        if found.is_err() {
+            self.shared.write().hasten(reference);
+        }
+        found
+    }
+
     /// The image, or the patch, of this digest. Never waits.
     ///
     /// # Errors
@@ -252,6 +264,7 @@ impl Firmware {
 
     /// Looks again at what there is and at what may still be used, after keys, revocations or the own layout changed.
     pub fn look_again(&self) {
+        self.shared.write().hasten_refused();
         self.queues.open(Job::Scan);
     }
 

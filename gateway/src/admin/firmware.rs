@@ -31,7 +31,7 @@ pub(super) async fn list(context: Context, _: Call) -> Result<Json, Refused> {
 /// Has a release fetched; answers at once how far that is.
 pub(super) async fn pull(context: Context, call: Call) -> Result<Json, Refused> {
     let Asked { reference } = call.json()?;
-    let (state, release, problem) = match context.firmware.release(&reference) {
+    let (state, release, problem) = match context.firmware.insist(&reference) {
         Ok(release) => ("ready", Some(release), None),
         Err(why) => (word(&why), None, Some(why.to_string())),
     };

@@ -18,8 +18,7 @@ const VERSION: u64 = 1;
 /// The largest lockfile that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
-const HEAD: &str =
-    "# Which digests the tags of plugins stand for here. Written by causeway; `causeway plugin lock` renews it.\n";
+const HEAD: &str = "# Which digests the tags of plugins and firmware stand for here. Written by causeway; `causeway plugin lock` and `causeway firmware pin` renew it.\n";
 
 /// A lockfile cannot be used; one line with the remedy.
 #[derive(Debug, Error)]

@@ -114,6 +114,8 @@ fn refused(status: hyper::StatusCode, answer: &Json) -> Failure {
         401 | 403 => Exit::Denied,
         404 => Exit::No,
         400..=499 => Exit::Usage,
+        // What it needs for that does not answer it.
+        503 => Exit::Unavailable,
         _ => Exit::Internal,
     };
     Failure::new(exit, message)

@@ -272,6 +272,21 @@ impl Catalogue {
         .collect()
     }
 
+    /// What could not be had is asked for again now.
+    pub(super) fn hasten(&mut self, reference: &str) {
+        if let Some(due) = self.entries.get_mut(reference).and_then(|entry| entry.due.as_mut()) {
+            *due = Instant::now();
+        }
+    }
+
+    /// The same for all that was refused.
+    pub(super) fn hasten_refused(&mut self) {
+        let refused = |entry: &&mut Entry| matches!(entry.problem, Some(Unready::Refused(_)));
+        for due in self.entries.values_mut().filter(refused).filter_map(|entry| entry.due.as_mut()) {
+            *due = Instant::now();
+        }
+    }
+
     /// When the next reference is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.entries.values().filter(|entry| !entry.busy).filter_map(|entry| entry.due).min()

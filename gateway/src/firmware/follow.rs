@@ -65,6 +65,9 @@ impl Shared {
         let (version, digest) = (known.release.version.clone(), known.digest());
         tracing::info!(reference, version, %digest, "a tag stands for another release");
         let again = self.read().followed(reference).map(|_| self.config.poll);
+        // Whoever pinned it asked for it.
+        let forgotten = self.write().ask(reference);
+        self.metrics.forgotten(forgotten);
         self.write().found(reference, Ok(known), again);
         self.hold();
     }
@@ -87,6 +90,9 @@ fn tag(reference: &str) -> Result<Reference, Unready> {
     };
     match has_tag {
         true => Ok(parsed),
-        false => Err(Unready::Refused(format!("{reference} has no tag that could stand for another release"))),
+        false => Err(Unready::Refused(format!(
+            "{reference} is no tag, which could stand for another release; write `oci://host/repository:tag` or \
+             `oci-layout://folder:tag`, and what it is to stand for after it"
+        ))),
     }
 }

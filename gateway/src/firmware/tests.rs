@@ -175,6 +175,41 @@ fn firmware_without_a_good_signature_is_refused() {
 }
 
 #[test]
+fn what_was_refused_is_asked_for_again_when_somebody_else_is_trusted() {
+    let ground = Ground::new();
+    let reference = ground.blob("1.0.0", b"image");
+    let artifacts = ground.artifacts(&[]);
+    let firmware = Firmware::start(&ground.config, &artifacts, FirmwareMetrics::default()).unwrap();
+    settled(|| firmware.release(&reference)).unwrap_err();
+    let unsigned = vec!["oci-layout://".to_owned()];
+    artifacts.retrust(&TrustConfig { unsigned, ..TrustConfig::default() }).unwrap();
+    firmware.look_again();
+    until("it is asked for again", || firmware.release(&reference).ok());
+}
+
+#[test]
+fn what_an_operator_insists_on_is_asked_for_again_at_once() {
+    let ground = Ground::new();
+    let reference = format!("oci-layout://{}:1.0.0", ground.path("stick").display());
+    let firmware = ground.start();
+    settled(|| firmware.insist(&reference)).unwrap_err();
+    ground.blob("1.0.0", b"image");
+    until("it is asked for again", || firmware.insist(&reference).ok());
+}
+
+#[test]
+fn a_tag_that_was_pinned_is_listed_with_what_it_stands_for() {
+    let ground = Ground::new();
+    let reference = ground.blob("stable", b"image");
+    let firmware = ground.start();
+    let pinned = firmware.pin(&reference, None).unwrap();
+    let listed = firmware.list().into_iter().find(|listed| listed.reference == reference);
+    assert_eq!(listed.unwrap().known.unwrap().digest(), pinned.digest());
+    let told = firmware.pin("motor:1.0.0", None).unwrap_err().to_string();
+    assert!(told.contains("oci://host/repository:tag"), "{told}");
+}
+
+#[test]
 fn an_open_image_whose_digest_is_revoked_is_closed_and_refused() {
     let ground = Ground::new();
     let (image, file) = (b"image", ground.path("motor.bin"));

@@ -99,7 +99,13 @@ fn plain_config() -> Value {
     json!({ "architecture": "", "os": "", "rootfs": { "type": "layers", "diff_ids": [] } })
 }
 
-/// Asks a gateway for a release until it is no longer being fetched.
+/// Has a gateway asked for a release: what it says, and the exit code.
+fn asked(gateway: &Gateway, reference: &str) -> (String, i32) {
+    let output = gateway.operator(&["firmware", "ask", reference]);
+    (String::from_utf8(output.stdout).unwrap(), output.status.code().unwrap())
+}
+
+/// Waits until a release is no longer being fetched.
 async fn pulled(gateway: &Gateway, reference: &str) -> Value {
     wait::until("the release is settled", async || {
         let listed = gateway.query(&["firmware", "list"]);
@@ -185,10 +191,7 @@ async fn an_image_that_docker_pushed_is_firmware_too_and_a_list_of_several_is_no
     let other = place(Some(&registry));
     let exact = registry.reference(&format!("acme/pump@{digest}"));
     let gateway = other.start().await;
-    wait::until("it is there", async || {
-        (gateway.query(&["firmware", "ask", &exact])["state"] == "ready").then_some(())
-    })
-    .await;
+    wait::until("it is there", async || asked(&gateway, &exact).0.contains(": ready").then_some(())).await;
     gateway.setup().done(&["firmware", "pull", &exact, "--to", "pulled.bin"]);
     assert_eq!(fs::read(gateway.setup().path("pulled.bin")).unwrap(), bytes);
 
@@ -276,6 +279,8 @@ async fn a_tag_stands_for_what_it_stood_for_until_an_operator_pins_it_anew() {
     let gateway = setup.start().await;
     let pinned = gateway.query(&["firmware", "pin", &reference]);
     assert_eq!(pinned["image"], digest(&second));
+    let relative = gateway.query(&["firmware", "pin", "oci-layout://stick:stable"]);
+    assert_eq!(relative["reference"], reference, "a path begins where the command runs");
     let told = gateway.operator(&["firmware", "pin", &reference, &format!("sha256:{}", "0".repeat(64))]);
     assert!(!told.status.success());
     gateway.setup().done(&["firmware", "pull", &reference, "--to", "pulled.bin"]);
@@ -357,12 +362,12 @@ async fn an_image_that_finds_no_room_is_unavailable_and_fetched_when_there_is() 
     let gateway = setup.start().await;
     disk.fill();
     let reference = format!("oci-layout://{}:1.0.0", stick.display());
-    let ask = || gateway.query(&["firmware", "ask", &reference]);
-    ask();
+    assert_eq!(asked(&gateway, &reference).1, 0, "it is being fetched");
     let told = pulled(&gateway, &reference).await;
     assert_eq!(told["state"], "unavailable", "{told}");
+    assert_eq!(asked(&gateway, &reference).1, 69);
     disk.free();
-    wait::until("it is fetched", async || (ask()["state"] == "ready").then_some(())).await;
+    wait::until("it is fetched", async || asked(&gateway, &reference).0.contains(": ready").then_some(())).await;
     gateway.assert_no_panic();
 }
 
@@ -378,10 +383,7 @@ async fn a_gateway_needs_no_more_memory_for_a_large_image_than_for_a_small_one()
     let mut used = Vec::new();
     for tag in ["small", "large"] {
         let reference = format!("oci-layout://{}:{tag}", stick.display());
-        wait::until("it is there", async || {
-            (gateway.query(&["firmware", "ask", &reference])["state"] == "ready").then_some(())
-        })
-        .await;
+        wait::until("it is there", async || asked(&gateway, &reference).0.contains(": ready").then_some(())).await;
         used.push(resident_kib(gateway.pid()));
     }
     assert!(used[1] < used[0] + 8 * 1024, "{used:?} KiB with 1 MiB and with 64 MiB");

@@ -3,9 +3,10 @@
 use clap::Args;
 use serde_json::{Value as Json, json};
 
+use super::written;
 use crate::cli::client::Client;
 use crate::cli::show::{bytes, plain, rows, text};
-use crate::cli::{Failure, Output};
+use crate::cli::{Exit, Failure, Output};
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -56,7 +57,7 @@ impl List {
                 ));
             }
             if !item["problem"].is_null() {
-                output.line(format_args!("\n{reference}: {}", plain(&item["problem"])));
+                output.line(format_args!("\n{}", told(&reference, &plain(&item["problem"]))));
             }
         }
         Ok(())
@@ -65,29 +66,43 @@ impl List {
 
 impl Ask {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let body = json!({ "reference": self.reference });
+        let reference = written(&self.reference)?;
+        let body = json!({ "reference": reference });
         let asked = self.client.change("POST", &["v1", "firmware", "pull"], Some(&body))?;
+        let state = text(&asked, "state");
         if output.is_json() {
             output.json(&asked);
-        } else {
-            let why =
-                if asked["problem"].is_null() { String::new() } else { format!(": {}", plain(&asked["problem"])) };
-            output.line(format_args!("{}: {}{why}", self.reference, text(&asked, "state")));
         }
-        Ok(())
+        let exit = match state.as_str() {
+            "refused" | "unknown" => Exit::No,
+            "unavailable" => Exit::Unavailable,
+            _ => {
+                if !output.is_json() {
+                    output.line(format_args!("{reference}: {state}"));
+                }
+                return Ok(());
+            }
+        };
+        Err(Failure::new(exit, told(&reference, &plain(&asked["problem"]))))
     }
 }
 
 impl Pin {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let body = json!({ "reference": self.reference, "digest": self.digest });
+        let reference = written(&self.reference)?;
+        let body = json!({ "reference": reference, "digest": self.digest });
         let pinned = self.client.change("POST", &["v1", "firmware", "pin"], Some(&body))?;
         if output.is_json() {
             output.json(&pinned);
         } else {
             let [name, version, digest] = ["name", "version", "digest"].map(|key| text(&pinned, key));
-            output.line(format_args!("{} is {name}:{version} from now on: {digest}", self.reference));
+            output.line(format_args!("{reference} is {name}:{version} from now on: {digest}"));
         }
         Ok(())
     }
+}
+
+/// A problem names what it is about, as most do.
+fn told(reference: &str, problem: &str) -> String {
+    if problem.starts_with(reference) { problem.to_owned() } else { format!("{reference}: {problem}") }
 }
