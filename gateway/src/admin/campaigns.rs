@@ -81,6 +81,7 @@ struct Asking {
     #[serde(default)]
     downgrade: bool,
     attempts: Option<u32>,
+    device_timeout: Option<u32>,
 }
 
 /// A query or a list.
@@ -229,6 +230,10 @@ fn plan(asking: &Asking) -> Result<Plan, Refused> {
             Some(0) => return Err(Refused::invalid("`attempts`: write at least 1, or leave it out")),
             attempts => attempts,
         },
+        device_timeout: match asking.device_timeout {
+            Some(0) => return Err(Refused::invalid("`device_timeout`: write at least 1 minute, or leave it out")),
+            minutes => minutes,
+        },
     })
 }
 
@@ -343,6 +348,7 @@ fn shown_plan(plan: &Plan) -> Json {
         "start_ms": start_ms,
         "windows": texts(&mut plan.windows.iter().map(ToString::to_string)),
         "attempts": plan.attempts,
+        "device_timeout": plan.device_timeout,
     });
     if let Some(shown) = shown.as_object_mut() {
         shown.extend(plain.into_iter().map(|(key, value)| (key.to_owned(), value.into())));

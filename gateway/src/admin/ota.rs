@@ -3,6 +3,7 @@
 //! A job names a version and whom it is for, and nothing else; which firmware that is a version of is configured
 //! (`campaigns.ota`). Pausing, resuming and aborting one is a matter of the campaigns' own routes.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use causeway_core::dfu::campaign::{Plan, Standing, Start, State, Tally, Target};
@@ -50,9 +51,17 @@ pub(super) async fn list(context: Context, call: Call) -> Result<Json, Refused> 
 struct JobAsked {
     desired_version: String,
     filters: Option<FiltersAsked>,
+    timeout_config: Option<TimeoutAsked>,
     /// Makes nothing, and says for which devices the job would be.
     #[serde(default)]
     dry_run: bool,
+}
+
+/// How long an execution may be in progress, as in jobs of AWS IoT.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TimeoutAsked {
+    in_progress_timeout_in_minutes: NonZeroU32,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -182,7 +191,8 @@ async fn job(context: &Context, call: &Call, asked: &JobAsked, devices: Vec<Arc<
     SystemRandom::new().fill(&mut random).map_err(|_| Refused::internal("the system has no random numbers"))?;
     let id = format!("cdf-{:016x}", u64::from_be_bytes(random));
     // Nobody who makes jobs could let one go on that was stopped.
-    let plan = Plan { start: Start::Now, error: Plan::NEVER, ..Plan::default() };
+    let device_timeout = asked.timeout_config.as_ref().map(|timeout| timeout.in_progress_timeout_in_minutes.get());
+    let plan = Plan { start: Start::Now, error: Plan::NEVER, device_timeout, ..Plan::default() };
     let mut asked: Json = call.json()?;
     if let (Some(asked), Some(device)) = (asked.as_object_mut(), call.path.get("device_id")) {
         asked.insert("deviceId".to_owned(), device.as_str().into());

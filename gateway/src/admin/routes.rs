@@ -30,7 +30,7 @@ const LIMIT: (&str, &str) = ("limit", "How many at most.");
 
 const TOKEN: (&str, &str) = ("token", "The `nextToken` of the page before.");
 
-const CAMPAIGN: &str = "`name`, `release` (`name:version` or a reference) and `devices` (a query, or a list of ids); optionally `waves` (numbers or `\"10%\"`), `success`, `error`, `on_error` (`pause`, `abort`), `start` (`by-hand`, `now`, a time), `approval`, `windows`, `preload`, `downgrade`, `attempts`.";
+const CAMPAIGN: &str = "`name`, `release` (`name:version` or a reference) and `devices` (a query, or a list of ids); optionally `waves` (numbers or `\"10%\"`), `success`, `error`, `on_error` (`pause`, `abort`), `start` (`by-hand`, `now`, a time), `approval`, `windows`, `preload`, `downgrade`, `attempts`, `device_timeout` (minutes).";
 
 /// All routes, in the order of the document.
 pub(super) const ROUTES: &[Route] = &[

@@ -45,7 +45,7 @@ enum Verb {
 #[derive(Debug, Args)]
 struct Show {
     name: String,
-    /// Only devices in this state: queued, offered, in-progress, succeeded, failed, quarantined, skipped or cancelled.
+    /// Only devices in this state: queued, offered, in-progress, succeeded, failed, quarantined, timed-out, skipped or cancelled.
     #[arg(long)]
     state: Option<String>,
     /// Only devices of this wave.
@@ -158,6 +158,9 @@ fn print(campaign: &Json, output: &mut Output) {
     let [success, error, on_error] = ["success", "error", "on_error"].map(|key| text(plan, key));
     output.line(format_args!("next wave  when {success} of 100 devices succeeded"));
     output.line(format_args!("stops      {on_error} when {error} of 100 devices failed"));
+    if let Some(minutes) = plan["device_timeout"].as_u64() {
+        output.line(format_args!("too long   when a device is in progress for {minutes} minutes"));
+    }
     output.line(format_args!("windows    {}", text(plan, "windows")));
     output.line("\nwaves");
     let cells = |wave: &Json| {
@@ -171,8 +174,8 @@ fn print(campaign: &Json, output: &mut Output) {
 }
 
 /// How far devices of a campaign can be.
-const STATES: [&str; 8] =
-    ["queued", "offered", "in-progress", "succeeded", "failed", "quarantined", "skipped", "cancelled"];
+const STATES: [&str; 9] =
+    ["queued", "offered", "in-progress", "succeeded", "failed", "quarantined", "timed-out", "skipped", "cancelled"];
 
 fn targets(devices: &[Json], output: &mut Output) {
     let cells =
@@ -190,7 +193,7 @@ fn waves(campaign: &Json) -> String {
 }
 
 fn failing(campaign: &Json) -> u64 {
-    count(campaign, "failed") + count(campaign, "quarantined")
+    ["failed", "quarantined", "timed-out"].iter().map(|state| count(campaign, state)).sum()
 }
 
 fn count(of: &Json, state: &str) -> u64 {

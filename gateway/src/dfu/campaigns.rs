@@ -28,11 +28,12 @@ use crate::devices::{Device, Devices, Filter};
 use crate::store::campaigns::{self as rows, Campaign, CampaignRow, Page};
 use crate::store::{Store, WriteError};
 
-/// How often campaigns are looked at without a reason: for their starts, and for devices that were removed.
+/// How often campaigns are looked at without a reason: for their starts, and for devices that were removed or take too
+/// long.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Devices found done or unfit that wait to be written; one more is found again when it asks again. So many are found to
-/// be removed at one look, too.
+/// Devices found done, unfit or late that wait to be written; one more is found again. So many are found to be removed at
+/// one look, too.
 const MAX_NOTICES: usize = 4_096;
 
 /// The campaigns; clones share them.
@@ -55,7 +56,7 @@ struct Parts {
 /// What is to be taken in of devices.
 #[derive(Debug, Default)]
 struct Pending {
-    /// Found done or unfit; not written yet.
+    /// Found done, unfit or late; not written yet.
     notices: Vec<CampaignRow>,
     /// Written by others, with their turning points: campaign and device.
     written: HashSet<(String, String)>,
@@ -250,11 +251,15 @@ impl Campaigns {
         // Nobody looked before.
         changed.mark_changed();
         loop {
-            tokio::select! {
-                _ = timer.tick() => {}
-                () = self.parts.wake.notified() => {}
-            }
+            let ticked = tokio::select! {
+                _ = timer.tick() => true,
+                () = self.parts.wake.notified() => false,
+            };
             let now_ms = clock.now_ms();
+            if ticked {
+                let overdue = self.parts.table().overdue(now_ms, MAX_NOTICES);
+                overdue.into_iter().for_each(|row| self.notice(row));
+            }
             if changed.has_changed().unwrap_or(false) {
                 changed.mark_unchanged();
                 self.parts.pending().look = true;
@@ -357,7 +362,7 @@ impl Campaigns {
         };
         let done = self.parts.store.write_then(work, seen).await;
         if done.is_err() {
-            // A notice is found again when its device asks again.
+            // What was noticed is found again: when its device asks, or at the next look.
             self.parts.pending().written.extend(again);
         }
         done.map(drop)

@@ -290,6 +290,7 @@ mod tests {
             on_error: OnError::Abort,
             windows: vec!["mon-fri 22:00-04:00 +02:00".parse().unwrap()],
             attempts: Some(2),
+            device_timeout: Some(30),
             ..Plan::default()
         };
         Campaign {

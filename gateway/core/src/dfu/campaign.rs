@@ -12,8 +12,10 @@ use thiserror::Error;
 pub use plan::{MAX_WAVES, OnError, Plan, Share, ShareError, Start};
 pub use target::{Change, Standing, Tally, Target};
 
-use super::window::{Opening, opening};
+use super::window::{Opening, opened_ms, opening};
 use super::{Hold, Release, transition};
+
+const MINUTE_MS: u64 = 60_000;
 
 /// How far a campaign is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -80,6 +82,8 @@ pub struct Progress {
     pub passed: bool,
     /// When it began, Unix ms.
     pub started_ms: Option<u64>,
+    /// When it last went on after a pause, Unix ms.
+    pub resumed_ms: Option<u64>,
     /// When it was over, Unix ms.
     pub ended_ms: Option<u64>,
 }
@@ -171,6 +175,7 @@ impl Progress {
             tolerated: 0,
             passed: false,
             started_ms: None,
+            resumed_ms: None,
             ended_ms: None,
         }
     }
@@ -200,7 +205,7 @@ impl Progress {
             (Command::Resume, Paused) if self.wave == 0 => Ok(to(Scheduled)),
             (Command::Resume, Paused) => {
                 let over = tally(tallies, self.wave).open() == 0;
-                Ok(Self { tolerated: self.erring(tallies), passed: over, ..to(Running) })
+                Ok(Self { tolerated: self.erring(tallies), passed: over, resumed_ms: Some(at_ms), ..to(Running) })
             }
             (Command::Resume, _) => Err(refused("resumed")),
             (Command::Abort, state) if state.is_over() => Err(refused("aborted")),
@@ -229,8 +234,7 @@ impl Progress {
     #[must_use]
     pub fn offer(&self, plan: &Plan, target: &Target, at_ms: u64) -> Offer {
         let began = self.wave > 0 && matches!(self.state, State::Running | State::Paused);
-        // A device that was quarantined may be forgiven as long as the campaign lasts.
-        if !began || target.standing.is_final() && target.standing != Standing::Quarantined {
+        if !began || target.standing.is_final() && !target.standing.may_come() {
             return Offer::Nothing;
         }
         if target.wave > self.wave {
@@ -244,6 +248,19 @@ impl Progress {
             Opening::Shut(_) if plan.preload => Offer::Get { swap: false },
             Opening::Shut(opens) => Offer::Hold(Hold::Window { opens_ms: Some(opens) }),
         }
+    }
+
+    /// The end of the wait for a device that takes too long. Time in which it could not go on does not count: that of a
+    /// pause, and that between two windows.
+    #[must_use]
+    pub fn overdue(&self, plan: &Plan, target: &Target, at_ms: u64) -> Option<Change> {
+        let minutes = plan.device_timeout?;
+        if self.state != State::Running || target.standing != Standing::InProgress {
+            return None;
+        }
+        let since = target.at_ms.max(self.resumed_ms.unwrap_or(0)).max(opened_ms(&plan.windows, at_ms)?);
+        let over = at_ms.saturating_sub(since) >= u64::from(minutes) * MINUTE_MS;
+        over.then(|| Change::timed_out(minutes, at_ms))
     }
 
     /// Applies a change to one of its devices; false if it comes too late to matter. When the campaign is over, all that

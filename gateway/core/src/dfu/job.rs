@@ -72,6 +72,7 @@ pub fn execution(target: &Target, removed: &str) -> &'static str {
         Standing::InProgress | Standing::Failed => "IN_PROGRESS",
         Standing::Succeeded => "SUCCEEDED",
         Standing::Quarantined => "FAILED",
+        Standing::TimedOut => "TIMED_OUT",
         Standing::Skipped if target.reason.as_deref() == Some(removed) => "REMOVED",
         Standing::Skipped => "REJECTED",
         Standing::Cancelled => "CANCELED",
@@ -118,8 +119,17 @@ mod tests {
             execution(&target, "gone")
         };
         let words = Standing::ALL.map(|standing| called(standing, None));
-        let expected =
-            ["QUEUED", "QUEUED", "IN_PROGRESS", "SUCCEEDED", "IN_PROGRESS", "FAILED", "REJECTED", "CANCELED"];
+        let expected = [
+            "QUEUED",
+            "QUEUED",
+            "IN_PROGRESS",
+            "SUCCEEDED",
+            "IN_PROGRESS",
+            "FAILED",
+            "TIMED_OUT",
+            "REJECTED",
+            "CANCELED",
+        ];
         assert_eq!(words, expected);
         assert_eq!(called(Standing::Skipped, Some("gone")), "REMOVED");
     }

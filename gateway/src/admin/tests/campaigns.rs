@@ -273,6 +273,27 @@ async fn a_job_goes_on_in_spite_of_failed_attempts_until_the_last_one() {
 }
 
 #[tokio::test]
+async fn a_device_that_takes_too_long_is_timed_out_and_one_that_comes_late_succeeds() {
+    let fixture = fleet(OTA).await;
+    let asked = json!({ "desiredVersion": "2.9", "timeoutConfig": { "inProgressTimeoutInMinutes": 30 } });
+    let (_, answer) = fixture.admin("POST", "/ota/create/car-2", &asked.to_string()).await;
+    let id = answer["jobId"].as_str().unwrap();
+    turn(&fixture, id, "car-2", Turn::Started, |campaign| campaign["counts"]["timed-out"] == 1).await;
+    let (_, status) = fixture.admin("GET", &format!("/ota/{id}/devices/status?filters=car-2"), "").await;
+    let execution = &status["executions"][0];
+    let reason = "it has been in progress for 30 minutes";
+    assert_eq!((&execution["status"], &execution["reason"]), (&"TIMED_OUT".into(), &reason.into()), "{execution}");
+    turn(&fixture, id, "car-2", Turn::Confirmed, |campaign| campaign["counts"]["succeeded"] == 1).await;
+    assert_eq!(fixture.admin("GET", &format!("/ota/{id}"), "").await.1["executions"]["SUCCEEDED"], 1);
+    let mut asked = asking();
+    for (minutes, expected) in [(0, 400), (45, 200)] {
+        asked["device_timeout"] = minutes.into();
+        assert_eq!(fixture.admin("POST", "/v1/campaigns", &asked.to_string()).await.0, expected, "{minutes}");
+    }
+    assert_eq!(fixture.admin("GET", "/v1/campaigns/one", "").await.1["plan"]["device_timeout"], 45);
+}
+
+#[tokio::test]
 async fn jobs_are_listed_fifty_at_once_the_newest_first_and_without_campaigns() {
     let fixture = fleet(OTA).await;
     fixture.admin("POST", "/v1/campaigns", &asking().to_string()).await;

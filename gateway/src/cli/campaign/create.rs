@@ -51,6 +51,9 @@ pub(super) struct Create {
     /// Attempts of each device, in place of `dfu.attempts`.
     #[arg(long)]
     attempts: Option<u32>,
+    /// Minutes for which an attempt of a device may be in progress before it counts as failed; without it any time.
+    #[arg(long, value_name = "MINUTES")]
+    device_timeout: Option<u32>,
     /// Make nothing; show what would be made.
     #[arg(long)]
     dry_run: bool,
@@ -87,7 +90,13 @@ impl Create {
         for (key, value) in [("approval", self.approval), ("preload", self.preload), ("downgrade", self.downgrade)] {
             body.insert(key.to_owned(), value.into());
         }
-        for (key, value) in [("success", self.success), ("error", self.error), ("attempts", self.attempts)] {
+        let numbers = [
+            ("success", self.success),
+            ("error", self.error),
+            ("attempts", self.attempts),
+            ("device_timeout", self.device_timeout),
+        ];
+        for (key, value) in numbers {
             body.extend(value.map(|value| (key.to_owned(), value.into())));
         }
         for (key, value) in [("on_error", &self.on_error), ("start", &self.start)] {

@@ -130,7 +130,8 @@ fn bar(of: &Json) -> String {
 
 /// Devices that the campaign waits for no longer, of a hundred.
 fn percent(of: &Json) -> u64 {
-    let done = ["succeeded", "quarantined", "skipped", "cancelled"].iter().map(|state| count(of, state)).sum::<u64>();
+    let over = ["succeeded", "quarantined", "timed-out", "skipped", "cancelled"];
+    let done = over.iter().map(|state| count(of, state)).sum::<u64>();
     match of["devices"].as_u64() {
         None | Some(0) => 100,
         Some(devices) => done * 100 / devices,

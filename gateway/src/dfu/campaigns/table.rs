@@ -7,7 +7,7 @@ use causeway_core::dfu::Release;
 use causeway_core::dfu::campaign::{Offer, Progress, State, Tally, Target};
 
 use super::Found;
-use crate::store::campaigns::Campaign;
+use crate::store::campaigns::{Campaign, CampaignRow};
 
 /// One campaign.
 #[derive(Debug)]
@@ -147,6 +147,18 @@ impl Table {
                 settled: target.standing.is_final(),
             })
         })
+    }
+
+    /// Devices that take too long, with what that means; so many at most.
+    pub(super) fn overdue(&self, now_ms: u64, most: usize) -> Vec<CampaignRow> {
+        let limited = self.0.iter().filter(|rollout| rollout.campaign.plan.device_timeout.is_some());
+        let overdue = limited.flat_map(|rollout| {
+            rollout.targets.iter().filter_map(|(device, target)| {
+                let change = rollout.progress().overdue(&rollout.campaign.plan, target, now_ms)?;
+                Some(CampaignRow { campaign: rollout.campaign.id.clone(), device: device.clone(), change })
+            })
+        });
+        overdue.take(most).collect()
     }
 
     /// Devices that campaigns wait for, or will, with their campaigns, of which `gone` is true; so many at most.

@@ -32,6 +32,7 @@ struct PlanForm {
     preload: bool,
     downgrade: bool,
     attempts: Option<u32>,
+    device_timeout: Option<u32>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -43,6 +44,7 @@ struct ProgressForm {
     tolerated: u64,
     passed: bool,
     started_ms: Option<u64>,
+    resumed_ms: Option<u64>,
     ended_ms: Option<u64>,
 }
 
@@ -70,6 +72,7 @@ pub(super) fn plan(plan: &Plan) -> String {
         preload: plan.preload,
         downgrade: plan.downgrade,
         attempts: plan.attempts,
+        device_timeout: plan.device_timeout,
     })
 }
 
@@ -91,19 +94,21 @@ pub(super) fn read_plan(text: &str) -> Result<Plan, String> {
         preload: form.preload,
         downgrade: form.downgrade,
         attempts: form.attempts,
+        device_timeout: form.device_timeout,
     })
 }
 
 pub(super) fn progress(progress: &Progress) -> String {
-    let Progress { state, why, approved, wave, tolerated, passed, started_ms, ended_ms } = progress.clone();
+    let Progress { state, why, approved, wave, tolerated, passed, started_ms, resumed_ms, ended_ms } = progress.clone();
     let state = state.word().to_owned();
-    encode(&ProgressForm { state, why, approved, wave, tolerated, passed, started_ms, ended_ms })
+    encode(&ProgressForm { state, why, approved, wave, tolerated, passed, started_ms, resumed_ms, ended_ms })
 }
 
 pub(super) fn read_progress(text: &str) -> Result<Progress, String> {
-    let ProgressForm { state, why, approved, wave, tolerated, passed, started_ms, ended_ms } = decode(text)?;
+    let ProgressForm { state, why, approved, wave, tolerated, passed, started_ms, resumed_ms, ended_ms } =
+        decode(text)?;
     let state = State::of_word(&state).ok_or_else(|| format!("unknown word `{state}`"))?;
-    Ok(Progress { state, why, approved, wave, tolerated, passed, started_ms, ended_ms })
+    Ok(Progress { state, why, approved, wave, tolerated, passed, started_ms, resumed_ms, ended_ms })
 }
 
 fn encode(form: &impl Serialize) -> String {

@@ -33,6 +33,9 @@ pub struct Plan {
     pub downgrade: bool,
     /// Attempts of one device at most; the gateway's own number without it.
     pub attempts: Option<u32>,
+    /// Minutes for which an attempt of one device may be in progress before the campaign waits for it no longer; no
+    /// bound without it.
+    pub device_timeout: Option<u32>,
 }
 
 /// When a campaign begins.
@@ -82,6 +85,7 @@ impl Default for Plan {
             preload: false,
             downgrade: false,
             attempts: None,
+            device_timeout: None,
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum Standing {
     Failed,
     /// It failed too often.
     Quarantined,
+    /// It was in progress for too long.
+    TimedOut,
     /// It does not get the release, for the reason beside it.
     Skipped,
     /// The campaign was aborted before it had the release.
@@ -25,13 +27,14 @@ pub enum Standing {
 
 impl Standing {
     /// All of them, in the order in which a device goes through them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Queued,
         Self::Offered,
         Self::InProgress,
         Self::Succeeded,
         Self::Failed,
         Self::Quarantined,
+        Self::TimedOut,
         Self::Skipped,
         Self::Cancelled,
     ];
@@ -46,6 +49,7 @@ impl Standing {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Quarantined => "quarantined",
+            Self::TimedOut => "timed-out",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
         }
@@ -60,7 +64,14 @@ impl Standing {
     /// Whether the campaign waits for the device no longer.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Quarantined | Self::Skipped | Self::Cancelled)
+        matches!(self, Self::Succeeded | Self::Quarantined | Self::TimedOut | Self::Skipped | Self::Cancelled)
+    }
+
+    /// Whether it may have the release although the campaign does not wait for it: a device that was quarantined may be
+    /// forgiven, and one that took too long may come still.
+    #[must_use]
+    pub const fn may_come(self) -> bool {
+        matches!(self, Self::Quarantined | Self::TimedOut)
     }
 }
 
@@ -140,10 +151,13 @@ impl Target {
             Standing::Succeeded => false,
             Standing::Skipped => matches!(to, Standing::Quarantined | Standing::Succeeded),
             Standing::Cancelled => matches!(to, Standing::Succeeded),
+            Standing::TimedOut => matches!(to, Standing::Quarantined | Standing::Succeeded),
             Standing::Quarantined => {
                 matches!(to, Standing::Offered | Standing::InProgress | Standing::Failed | Standing::Succeeded)
             }
-            Standing::Queued | Standing::Offered | Standing::InProgress | Standing::Failed => true,
+            Standing::InProgress => true,
+            // One that has got somewhere meanwhile does not take too long.
+            Standing::Queued | Standing::Offered | Standing::Failed => !matches!(to, Standing::TimedOut),
         }
     }
 }
@@ -171,6 +185,13 @@ impl Change {
         Self { to: Standing::Skipped, failed: None, attempt: None, reason: Some(reason), at_ms }
     }
 
+    /// The device has been in progress for so many minutes.
+    #[must_use]
+    pub fn timed_out(minutes: u32, at_ms: u64) -> Self {
+        let reason = Some(format!("it has been in progress for {minutes} minutes"));
+        Self { to: Standing::TimedOut, failed: None, attempt: None, reason, at_ms }
+    }
+
     /// The device was found to run the release.
     #[must_use]
     pub const fn found(at_ms: u64) -> Self {
@@ -180,7 +201,7 @@ impl Change {
 
 const fn erring(standing: Standing, failed: bool) -> bool {
     match standing {
-        Standing::Quarantined => true,
+        Standing::Quarantined | Standing::TimedOut => true,
         Standing::Queued | Standing::Offered | Standing::InProgress | Standing::Failed => failed,
         Standing::Succeeded | Standing::Skipped | Standing::Cancelled => false,
     }

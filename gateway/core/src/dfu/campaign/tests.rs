@@ -1,5 +1,7 @@
 //! Campaigns by value: every turn that devices can take, in any order.
 
+mod late;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -275,6 +277,7 @@ fn what_a_release_is_to_a_device_depends_on_what_it_runs() {
 enum Event {
     Turn(usize, Turn),
     Skip(usize),
+    Late(usize),
     Tell(Command),
 }
 
@@ -292,6 +295,7 @@ fn event(devices: usize) -> impl Strategy<Value = Event> {
     prop_oneof![
         12 => (0..devices, turn).prop_map(|(device, turn)| Event::Turn(device, turn)),
         1 => (0..devices).prop_map(Event::Skip),
+        1 => (0..devices).prop_map(Event::Late),
         2 => command.prop_map(Event::Tell),
     ]
 }
@@ -359,6 +363,7 @@ proptest! {
             match event {
                 Event::Turn(device, turn) => run.turn(device % devices, &turn),
                 Event::Skip(device) => run.change(device % devices, &Change::skipped("old".to_owned(), NOW)),
+                Event::Late(device) => run.change(device % devices, &Change::timed_out(5, NOW)),
                 Event::Tell(command) => resumed = run.tell(command.clone()).is_ok() && command == Command::Resume,
             }
             check_invariants(&run, &before, resumed)?;
