@@ -27,7 +27,7 @@ section! {
         flush: Duration = Duration::from_secs(10) => restart, in Duration::from_millis(100)..=Duration::from_secs(3_600);
         /// Attempts that are kept of each device.
         history: usize = 50 => restart, in 1..=10_000;
-        /// Devices that are watched over; others are told to wait.
+        /// Devices that are watched over; others are told to wait, unless they run what they are to run.
         max_devices: usize = 100_000 => restart, in 1..=10_000_000, hit "causeway_dfu_full_total";
         /// Commands that may wait for their turning points to be on the disk; of one that finds no room nothing is sent, and its device asks again.
         max_waiting: usize = 10_000 => restart, in 1..=1_000_000, hit "causeway_dfu_unsent_total";

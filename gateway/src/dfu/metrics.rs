@@ -78,7 +78,7 @@ impl DfuMetrics {
         register.add("blocks", "Blocks that were sent to devices", new.blocks.clone());
         register.add("block_bytes", "Bytes of those blocks", new.bytes.clone());
         register.add("refused", "Statuses that could not be answered as they were meant", new.refused.clone());
-        register.add("full", "Times a device was told to wait because too many are watched over", new.full.clone());
+        register.add("full", "Statuses of devices that are not watched over, for too many are", new.full.clone());
         register.add("waiting", "Devices whose turning points wait to be written", new.waiting.clone());
         register.add("transactions", "Transactions with turning points", new.transactions.clone());
         register.add(

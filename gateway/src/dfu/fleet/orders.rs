@@ -79,9 +79,7 @@ impl Parts {
         }
         let version = release.as_ref().map_or("", |release| &release.version);
         let known = self.table.look(&device.id, |entry| Stands::of(&entry.standing, version));
-        if known.is_none() && !self.table.has_room() {
-            return Decision::hold(Hold::Full);
-        }
+        let full = known.is_none() && !self.table.has_room();
         let Stands { settled, attempt, restart, astray, made } =
             known.unwrap_or_else(|| Stands::of(&Standing::default(), version));
         let release = match release {
@@ -92,6 +90,9 @@ impl Parts {
         };
         if running == Some(release.version.as_str()) {
             return Decision::stay(None);
+        }
+        if full {
+            return Decision::hold(Hold::Full);
         }
         if made.quarantined {
             let why = format!("quarantined for {} after {} failed attempts", release.version, made.made);

@@ -79,6 +79,7 @@ async fn a_device_that_finds_the_table_full_waits_and_a_removed_one_makes_room()
     scene.speaks("a", &says("1", None), 10);
     scene.speaks("b", &says("1", None), 10);
     assert_eq!(scene.speaks("c", &says("1", None), 10), Step::Wait);
+    assert_eq!(scene.speaks("c", &says("2", None), 10), Step::Sync, "it runs what it is to run");
     assert!(scene.fleet.device("c", 10).is_none());
     assert!(scene.metrics().contains("causeway_dfu_full_total"), "{}", scene.metrics());
     scene.fleet.parts.devices.remove("a").await.unwrap();
