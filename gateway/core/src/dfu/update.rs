@@ -105,7 +105,7 @@ pub struct Outcome {
     pub turns: Vec<(By, Turn)>,
     /// Attempts that are over.
     pub ended: Vec<Ended>,
-    /// An attempt does not count any more, without a turning point that says so.
+    /// Attempts do not count any more, without a turning point that says so.
     pub taken_back: bool,
 }
 
@@ -343,7 +343,7 @@ impl Standing {
         let Some(target) = &self.target else { return };
         match self.state {
             // What went well is no blame, should it be assigned again one day.
-            State::Confirmed => self.attempts.forget(&target.version),
+            State::Confirmed => outcome.taken_back |= self.attempts.forget(&target.version),
             State::Swapping => self.attempts.uncount(&target.version),
             _ => {}
         }

@@ -51,8 +51,11 @@ impl Attempts {
         self.0.clear();
     }
 
-    pub(super) fn forget(&mut self, version: &str) {
+    /// No attempt at a version was made; `false` if none was known of.
+    pub(super) fn forget(&mut self, version: &str) -> bool {
+        let before = self.0.len();
         self.0.retain(|attempt| attempt.version != version);
+        self.0.len() < before
     }
 
     /// One attempt more.

@@ -348,6 +348,18 @@ fn a_release_that_went_well_starts_at_the_first_attempt_when_it_comes_again() {
 }
 
 #[test]
+fn what_went_well_is_forgotten_on_the_disk_too_when_nothing_is_wanted_any_more() {
+    let mut scene = Scene::new("2");
+    scene.transfers();
+    scene.hears("2", None);
+    scene.wanted = None;
+    assert!(scene.hears("2", None).is_empty(), "it runs it");
+    assert!(scene.hears("3", None).taken_back);
+    assert_eq!((scene.standing.state, scene.standing.attempts.all().len()), (State::Idle, 0));
+    assert!(scene.hears("3", None).is_empty());
+}
+
+#[test]
 fn a_device_that_comes_up_late_is_confirmed() {
     let mut scene = Scene::new("2");
     scene.transfers();

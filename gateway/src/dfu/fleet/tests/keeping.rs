@@ -35,6 +35,19 @@ async fn a_restart_knows_what_was_counted_and_how_each_device_stands() {
 }
 
 #[tokio::test]
+async fn a_restart_knows_no_attempts_that_were_forgotten_before() {
+    let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
+    scene.transfers("a", 10);
+    scene.writes().await;
+    scene.speaks("a", &says("2", None), 20);
+    *scene.assigned.lock().unwrap() = None;
+    scene.speaks("a", &says("3", None), 30);
+    run_once(&scene).await;
+    let stored = scene.store.read(dfu::all).await.unwrap();
+    assert_eq!((stored[0].1.state, stored[0].1.attempts.all()), (State::Idle, [].as_slice()));
+}
+
+#[tokio::test]
 async fn counts_are_not_written_before_the_turning_points_they_follow_from() {
     let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
     scene.speaks("a", &says("1", None), 10);
