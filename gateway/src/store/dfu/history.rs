@@ -67,12 +67,17 @@ pub fn add(tx: &Transaction<'_>, device: &str, ended: &Ended, keep: usize) -> ru
 /// The latest of the attempts that are meant, the latest first.
 pub fn history(connection: &Connection, filter: &Filter, limit: usize) -> rusqlite::Result<Vec<Kept>> {
     connection
-        .prepare_cached(
-            "select * from dfu_history where (?1 is null or device = ?1) and (?2 is null or outcome = ?2)
-             and (?3 is null or id < ?3) order by id desc limit ?4",
-        )?
-        .query_map(params![filter.device, filter.outcome, filter.before, limit], kept)?
+        .prepare_cached(&select(filter))?
+        .query_map(params![filter.device, filter.outcome, filter.before.unwrap_or(i64::MAX), limit], kept)?
         .collect()
+}
+
+/// One statement for one device and one for all: of a condition that may hold for any device no index can be used.
+pub(super) fn select(filter: &Filter) -> String {
+    let device = if filter.device.is_some() { "device = ?1" } else { "?1 is null" };
+    format!(
+        "select * from dfu_history where {device} and (?2 is null or outcome = ?2) and id < ?3 order by id desc limit ?4"
+    )
 }
 
 const fn words(end: &End) -> (&'static str, Option<&String>) {

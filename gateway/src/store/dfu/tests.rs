@@ -104,6 +104,20 @@ fn the_history_of_a_device_is_bounded_and_the_latest_comes_first() {
 }
 
 #[test]
+fn the_history_of_one_device_is_found_without_looking_at_the_others() {
+    scratch(|tx| {
+        let plan = |device: Option<&str>| {
+            let filter = Filter { device: device.map(str::to_owned), ..Filter::default() };
+            let sql = format!("explain query plan {}", history::select(&filter));
+            tx.query_row(&sql, params![device, None::<String>, i64::MAX, 10], |row| row.get::<_, String>("detail"))
+        };
+        assert_eq!(plan(Some("a"))?, "SEARCH dfu_history USING INDEX dfu_history_device (device=? AND id<?)");
+        assert_eq!(plan(None)?, "SEARCH dfu_history USING INTEGER PRIMARY KEY (rowid<?)");
+        Ok(())
+    });
+}
+
+#[test]
 fn an_attempt_that_is_over_reads_back_with_its_reason() {
     scratch(|tx| {
         known(tx, &["a"])?;
