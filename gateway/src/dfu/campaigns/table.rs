@@ -128,12 +128,13 @@ impl Table {
         self.0.iter().filter(|rollout| rollout.is_due(now_ms)).map(|rollout| rollout.campaign.id.clone()).collect()
     }
 
-    /// What campaigns mean to a device: of several, the one that began first and is not done with it.
+    /// What campaigns mean to a device: of several, the one that began first of those that wait for it, or else of those
+    /// in which it may come still.
     pub(super) fn offer(&self, device: &str, now_ms: u64) -> Option<Found> {
         let began = |rollout: &&Rollout| matches!(rollout.progress().state, State::Running | State::Paused);
         let mut containing: Vec<_> =
             self.0.iter().filter(began).filter_map(|rollout| Some((rollout, rollout.targets.get(device)?))).collect();
-        containing.sort_by_key(|(rollout, _)| rollout.progress().started_ms);
+        containing.sort_by_key(|(rollout, target)| (target.standing.is_final(), rollout.progress().started_ms));
         containing.into_iter().find_map(|(rollout, target)| {
             let plan = &rollout.campaign.plan;
             let offer = rollout.progress().offer(plan, target, now_ms);

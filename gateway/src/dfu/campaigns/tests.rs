@@ -236,6 +236,20 @@ async fn of_two_campaigns_the_one_that_began_first_has_the_device_until_it_is_do
 }
 
 #[tokio::test]
+async fn a_device_that_failed_for_good_in_one_campaign_gets_what_another_one_has_for_it() {
+    let world = World::new().await;
+    world.begin("one", "id=d0,d1", Plan { error: 100, ..Plan::default() }).await;
+    world.begin("two", "id=d0", Plan::default()).await;
+    world.turn("one", "d0", failed()).await;
+    assert_eq!(world.campaigns.offer("d0", NOW).unwrap().id, "one");
+    world.turn("one", "d0", Turn::Quarantined).await;
+    assert_eq!(world.campaigns.offer("d0", NOW).unwrap().id, "two");
+    world.turn("two", "d0", Turn::Confirmed).await;
+    // It may be forgiven as long as the campaign lasts.
+    assert_eq!(world.campaigns.offer("d0", NOW).unwrap().id, "one");
+}
+
+#[tokio::test]
 async fn a_device_that_is_removed_is_skipped() {
     let world = World::new().await;
     world.begin("one", "id=d0,d1", Plan::default()).await;
