@@ -141,6 +141,7 @@ fn in_layout(reference: &Reference) -> String {
 /// Keeps a manifest in a layout under a name.
 fn name(layout: &Layout, name: &str, manifest: &[u8]) -> Result<(), LayoutError> {
     layout.keep(manifest)?;
+    let _lock = layout.lock()?;
     let mut entries = layout.index()?;
     entries.retain(|entry| entry.name() != Some(name));
     let mut manifest = Descriptor::of(IMAGE_MANIFEST, manifest);

@@ -134,6 +134,12 @@ pub(super) fn adopt(file: &File, folder: &Path) -> io::Result<()> {
     std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
+/// The same for a folder that was made just now.
+pub(super) fn adopt_folder(folder: &Path) -> io::Result<()> {
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    adopt(&File::open(folder)?, above)
+}
+
 /// Replaces a file in one step, and only after its bytes are on the disk.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));

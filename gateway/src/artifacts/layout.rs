@@ -10,6 +10,7 @@ use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -132,9 +133,18 @@ impl Layout {
     /// # Errors
     /// It cannot be made, or what is there is no layout.
     pub fn create(path: &Path) -> Result<Self, LayoutError> {
+        let is_new = !path.exists();
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path.join(BLOBS));
         made.map_err(|source| FileError::disk(path, source))?;
         let layout = Self(path.to_owned());
+        if is_new {
+            // Each belongs to whom the folder above it does.
+            let mut folders: Vec<_> = path.join(BLOBS).ancestors().take(3).map(Path::to_owned).collect();
+            folders.reverse();
+            for folder in folders {
+                files::adopt_folder(&folder).map_err(|source| FileError::disk(&folder, source))?;
+            }
+        }
         if layout.small(MARKER, MAX_INDEX)?.is_none() {
             layout.write_index(&[])?;
             let marker = serde_json::to_vec(&Marker { version: VERSION.to_owned() }).unwrap_or_default();
@@ -160,6 +170,20 @@ impl Layout {
         let entry = |raw: RawDescriptor| Ok(Entry { manifest: raw.try_into()? });
         let entries: Result<_, super::digest::DigestError> = raw.manifests.into_iter().map(entry).collect();
         entries.map_err(|error| no(format!("`{INDEX}`: {error}")))
+    }
+
+    /// Nobody else who asks for this changes the index until the file is dropped.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn lock(&self) -> Result<File, LayoutError> {
+        let path = self.0.join(MARKER);
+        let lock = || {
+            let file = File::open(&path)?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            Ok(file)
+        };
+        Ok(lock().map_err(|source| FileError::disk(&path, source))?)
     }
 
     /// Replaces the index in one step.

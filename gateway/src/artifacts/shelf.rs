@@ -143,6 +143,7 @@ fn put(layout: &Layout, blobs: &[Bytes], manifest: &[u8], tag: Option<&str>) -> 
         layout.keep(blob)?;
     }
     let digest = layout.keep(manifest)?;
+    let _lock = layout.lock()?;
     let mut index = layout.index()?;
     // A name is for one image. An image that has a name needs no nameless entry beside it.
     let is_replaced = |entry: &Entry| match entry.name() {
@@ -170,6 +171,19 @@ mod tests {
         let config = Descriptor::of("application/vnd.example+json", text.as_bytes());
         let manifest = Manifest { artifact_type: None, config, layers: Vec::new(), annotations: BTreeMap::new() };
         (manifest, vec![Bytes::copy_from_slice(text.as_bytes())])
+    }
+
+    #[test]
+    fn what_several_put_into_a_layout_at_the_same_time_is_all_there() {
+        let home = tempfile::tempdir().unwrap();
+        let layout = Layout::create(&home.path().join("layout")).unwrap();
+        let one = |tag: &str| {
+            let (manifest, blobs) = manifest(tag);
+            put(&layout, &blobs, &manifest.to_bytes(), Some(tag)).unwrap();
+        };
+        let tags: Vec<String> = (0..16).map(|tag| tag.to_string()).collect();
+        std::thread::scope(|scope| tags.iter().for_each(|tag| drop(scope.spawn(|| one(tag)))));
+        assert_eq!(layout.index().unwrap().len(), tags.len());
     }
 
     #[test]

@@ -109,3 +109,20 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_root_makes_belongs_to_the_owner_of_the_folder_above() {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root makes what is not its own");
+    }
+    let home = tempfile::tempdir().unwrap();
+    chown(home.path(), Some(4321), Some(4321)).unwrap();
+    let layout = Layout::create(&home.path().join("firmware")).unwrap();
+    let blob = layout.blob_path(&layout.keep(b"image").unwrap());
+    for made in [layout.path(), &layout.path().join("blobs"), &layout.blobs(), &layout.path().join(INDEX), &blob] {
+        let made_by = fs::metadata(made).unwrap();
+        assert_eq!((made_by.uid(), made_by.gid()), (4321, 4321), "{}", made.display());
+    }
+}
