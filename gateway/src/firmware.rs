@@ -126,7 +126,7 @@ impl Shared {
             catalogue: RwLock::new(Catalogue::new(config.max_releases)),
             seen: Seen::default(),
             patches: Patches::new(&config.patches),
-            images: Images::new(config.max_open, metrics.clone()),
+            images: Images::new(config.max_open, config.retry, metrics.clone()),
             metrics,
         }
     }
@@ -265,6 +265,7 @@ impl Firmware {
     /// Looks again at what there is and at what may still be used, after keys, revocations or the own layout changed.
     pub fn look_again(&self) {
         self.shared.write().hasten_refused();
+        self.shared.images.forget_failed();
         self.queues.open(Job::Scan);
     }
 
