@@ -212,6 +212,12 @@ impl Shared {
                 self.kept(image, *size).map_err(ReadError::Fetch)?.ok_or(ReadError::Absent)
             }
             (_, None) | (Source::File, Some(_)) => {
+                if let Some(blob) = self.kept(image, *size).map_err(ReadError::Fetch)? {
+                    return Ok(blob);
+                }
+                if let Reference::File(path) = reference {
+                    self.keep_file(path, &known.wanted, (*image, *size))?;
+                }
                 self.kept(image, *size).map_err(ReadError::Fetch)?.ok_or(ReadError::Absent)
             }
         }
@@ -250,15 +256,12 @@ impl Shared {
         });
         let metadata = metadata.map_err(|source| ReadError::Fetch(FetchError::disk(&beside, source)))?;
         let (version, image, size) = layouts::metadata(&metadata)?;
-        let file = self.artifacts.file(path, &wanted, self.max_image()).map_err(ReadError::Fetch)?;
-        layouts::agree((image, size), (file.digest, file.bytes.len() as u64))?;
+        let signed_by = self.keep_file(path, &wanted, (image, size))?;
         let name = path.file_stem().and_then(|stem| stem.to_str()).filter(|name| layouts::is_name(name));
         let name = name.ok_or(NoFirmware::Name)?.to_owned();
-        let kept = self.artifacts.keep(&file.bytes);
-        kept.map_err(|error| ReadError::Fetch(FetchError::disk(self.artifacts.folder(), error.into())))?;
         let said =
             Said { name, version: layouts::checked(version)?, from: Vec::new(), image, size, source: Source::File };
-        let found = known(wanted, said, file.signed_by, None);
+        let found = known(wanted, said, signed_by, None);
         match self.provide(&found, From::Here) {
             Found::Yes(()) => Ok(found),
             Found::Elsewhere | Found::No(_) => Err(ReadError::Fetch(FetchError::refused(
@@ -267,6 +270,15 @@ impl Shared {
                 "it was changed while it was read",
             ))),
         }
+    }
+
+    /// Takes a file into the cache, if it may be used and is what is said of it; returns who signed it.
+    fn keep_file(&self, path: &Path, wanted: &Wanted, said: (Digest, u64)) -> Result<Option<String>, ReadError> {
+        let file = self.artifacts.file(path, wanted, self.max_image()).map_err(ReadError::Fetch)?;
+        layouts::agree(said, (file.digest, file.bytes.len() as u64))?;
+        let kept = self.artifacts.keep(&file.bytes);
+        kept.map_err(|error| ReadError::Fetch(FetchError::disk(self.artifacts.folder(), error.into())))?;
+        Ok(file.signed_by)
     }
 }
 

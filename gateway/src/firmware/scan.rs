@@ -40,6 +40,16 @@ impl Seen {
 }
 
 impl Shared {
+    /// Removes what a publisher that was killed left unfinished in the own layout.
+    pub(super) fn tidy(&self) {
+        let dir = &self.config.dir;
+        if dir.exists()
+            && let Err(error) = Layout::open(dir).and_then(|layout| layout.remove_abandoned())
+        {
+            tracing::warn!(%error, "the own layout of firmware cannot be tidied");
+        }
+    }
+
     /// Sees all that lies here, and whether what is known may still be used.
     pub(super) fn scan(&self) {
         // Not in the loop's head: the lock would be held while what is refused is noted.

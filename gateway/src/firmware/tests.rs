@@ -437,6 +437,35 @@ fn an_image_that_was_damaged_on_the_disk_is_fetched_again_before_a_byte_is_serve
 }
 
 #[test]
+fn a_bare_file_whose_image_was_damaged_in_the_cache_is_read_again() {
+    let mut ground = Ground::new();
+    ground.config.max_open = 1;
+    let (image, file) = (b"the image", ground.path("motor.bin"));
+    let digest = Digest::of(image);
+    std::fs::write(&file, image).unwrap();
+    let metadata = serde_json::json!({ "version": "1.0.0", "size": image.len(), "checksum": digest.hex() });
+    std::fs::write(file.with_extension("json"), metadata.to_string()).unwrap();
+    let firmware = ground.start();
+    let release = settled(|| firmware.release(&format!("file://{}", file.display()))).unwrap();
+    let other = ground.blob("other", b"other");
+    settled(|| firmware.release(&other)).unwrap();
+    let kept = Layout::open(&ground.path("artifacts")).unwrap().blob_path(&digest);
+    std::fs::write(&kept, b"not image").unwrap();
+    let image = settled(|| firmware.image(&release.image)).unwrap();
+    assert_eq!(image.block(0, 100).unwrap(), b"the image".as_slice());
+}
+
+#[test]
+fn what_a_killed_publisher_left_in_the_own_layout_goes_at_the_next_start() {
+    let ground = Ground::new();
+    ground.publish("firmware", "1.0.0", b"image");
+    let left = Layout::open(&ground.path("firmware")).unwrap().blobs().join(".draft-1.0");
+    std::fs::write(&left, b"half of an ima").unwrap();
+    let _firmware = ground.start();
+    until("it is gone", || (!left.exists()).then_some(()));
+}
+
+#[test]
 fn of_more_images_than_may_be_open_the_one_closes_that_was_not_read_the_longest() {
     let mut ground = Ground::new();
     ground.config.max_open = 2;

@@ -36,6 +36,7 @@ pub(super) fn start(
 ) -> io::Result<()> {
     let (here, anywhere, maker) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
     let local = move || {
+        here.tidy();
         while let Ok(job) = open.recv() {
             here.work(job, From::Here, &to_fetch);
         }

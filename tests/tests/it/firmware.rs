@@ -168,6 +168,11 @@ async fn a_container_image_with_a_label_and_one_with_files_in_its_root_are_firmw
         let verified = setup.done(&["firmware", "verify", &reference]);
         assert!(verified.contains(&format!("pump {version}, {layout}")), "{verified}");
     }
+    // What was unpacked and damaged since is unpacked again before a byte of it goes anywhere.
+    let unpacked = setup.path("data/artifacts/blobs/sha256").join(&digest(&bytes)[7..]);
+    fs::write(&unpacked, vec![0; bytes.len()]).unwrap();
+    setup.done(&["firmware", "pull", &registry.reference("acme/pump:root"), "--to", "pulled.bin"]);
+    assert_eq!(fs::read(setup.path("pulled.bin")).unwrap(), bytes);
 }
 
 #[tokio::test]
