@@ -219,8 +219,7 @@ fn print(device: &Json, output: &mut Output) {
     output.line("\nattempts");
     let cells = |attempt: &Json| {
         let [version, made, quarantined] = ["version", "made", "quarantined"].map(|key| text(attempt, key));
-        let until = if attempt["until_ms"] == 0 { "-".to_owned() } else { time(attempt, "until_ms") };
-        vec![version, made, until, quarantined]
+        vec![version, made, time(attempt, "until_ms"), quarantined]
     };
     output.table(&["version", "made", "not before", "quarantined"], &rows(items(device, "attempts"), cells));
     output.line("\nhistory");

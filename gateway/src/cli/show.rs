@@ -23,9 +23,9 @@ pub(super) fn plain(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A time in Unix milliseconds, as an operator reads it.
+/// A time in Unix milliseconds, as an operator reads it; 0 is none.
 pub(super) fn time(value: &Json, key: &str) -> String {
-    let moment = value.get(key).and_then(Json::as_u64).and_then(|ms| {
+    let moment = value.get(key).and_then(Json::as_u64).filter(|ms| *ms > 0).and_then(|ms| {
         let seconds = i64::try_from(ms / 1_000).ok()?;
         OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
     });
@@ -79,10 +79,12 @@ mod tests {
     fn values_are_short_and_readable() {
         let value = json!({
             "at": 1_700_000_000_123_u64, "small": 9_000, "big": 52_430_000_u64, "lag": 83_400, "list": ["a", "b"],
+            "never": 0,
         });
         assert_eq!(time(&value, "at"), "2023-11-14T22:13:20Z");
         assert_eq!((bytes(&value, "small"), bytes(&value, "big")), ("9000B".to_owned(), "50MiB".to_owned()));
         assert_eq!((millis(&value, "lag"), text(&value, "list")), ("83s".to_owned(), "a b".to_owned()));
         assert_eq!((time(&value, "none"), text(&value, "none")), ("-".to_owned(), "-".to_owned()));
+        assert_eq!(time(&value, "never"), "-");
     }
 }

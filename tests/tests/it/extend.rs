@@ -95,7 +95,7 @@ async fn a_plugin_lives_as_the_readme_says_from_its_build_to_a_start_without_its
 }
 
 #[tokio::test]
-async fn two_devices_update_through_a_campaign_as_the_readme_says() {
+async fn two_devices_update_through_a_campaign_as_the_readme_says_and_a_third_with_a_patch_as_its_page_goes_on() {
     let Some(_) = peers::require("docker-registry") else { return };
     let Some(_) = peers::python_with("cbor2, paho.mqtt.client", "cbor2 paho-mqtt") else { return };
     // What the page compiles without a network is fetched by this.
@@ -103,8 +103,13 @@ async fn two_devices_update_through_a_campaign_as_the_readme_says() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let (_, section) = readme.split_once("## A device's update\n").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
-    let said = follow(&section.replace("127.0.0.1", &setup().address(0).ip().to_string())).await;
-    for part in ["truck-7: 0.1.1 is good", "truck-8: 0.1.1 is good", "100000 bytes in 196 blocks", "finished"] {
+    let page = fs::read_to_string(root().join("docs/devices/firmware.md")).unwrap();
+    let (_, further) = page.split_once("## Try it\n").unwrap();
+    let pages = format!("{section}\n{further}");
+    let said = follow(&pages.replace("127.0.0.1", &setup().address(0).ip().to_string())).await;
+    let trucks = ["truck-7: 0.1.1 is good", "truck-8: 0.1.1 is good", "100000 bytes in 196 blocks", "finished"];
+    for part in trucks.into_iter().chain(["pump-1: starts 0.1.1, 100000 bytes of a patch", "patch detools-heatshrink"])
+    {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
 }
