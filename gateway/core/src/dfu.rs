@@ -160,7 +160,7 @@ pub enum Turn {
     SwapSent(u32),
     /// It runs the release.
     Confirmed,
-    /// It runs something else after it was told to start the release, or gave up.
+    /// It runs something else after it was told to start the release, or begins anew again and again.
     Failed {
         /// The number of the attempt.
         attempt: u32,

@@ -21,6 +21,8 @@ section! {
         max_back_off: Duration = Duration::from_secs(86_400) => restart, in Duration::ZERO..=Duration::from_secs(365 * 86_400);
         /// How often, in one attempt, a device that runs what it ran and still has all of the release is told to start it: it may not have heard. Then the attempt has failed.
         swaps: u32 = 3 => restart, in 1..=100, hit "causeway_dfu_turns_total";
+        /// How often, in one attempt, a device may begin anew with the first block; once more and the attempt has failed, as if it had been told to start the release. A device that keeps nothing without power begins anew whenever that goes, so there is room for many.
+        restarts: u32 = 100 => restart, in 1..=1_000_000, hit "causeway_dfu_turns_total";
         /// A device that says nothing for so long in the middle of an attempt is shown as stalled.
         stalled: Duration = Duration::from_secs(600) => restart, in Duration::from_secs(1)..=Duration::from_secs(30 * 86_400), hit "causeway_dfu_stalled";
         /// Time between two writes of what is counted of blocks; turning points are written at once.

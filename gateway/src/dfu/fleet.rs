@@ -88,6 +88,7 @@ impl Fleet {
             back_off_ms: millis(config.back_off),
             max_back_off_ms: millis(config.max_back_off),
             swaps: config.swaps,
+            restarts: config.restarts,
         };
         let parts = Parts {
             table,

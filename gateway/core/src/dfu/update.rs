@@ -26,6 +26,8 @@ pub struct Limits {
     /// How often a device that runs what it ran, and still has all of the release, is told to start it, before that is
     /// a failed attempt: it may not have heard.
     pub swaps: u32,
+    /// How often a device may begin anew in one attempt; once more is a failed attempt.
+    pub restarts: u32,
 }
 
 /// What a device is to get, as far as that is known.
@@ -275,6 +277,10 @@ impl Standing {
                     self.fail(reason, limits, outcome, now_ms);
                 }
             }
+            State::Transferring if begins_anew(target, heard) && target.tally.restarts >= limits.restarts => {
+                let reason = format!("it began {} anew more than {} times", target.version, limits.restarts);
+                self.fail(reason, limits, outcome, now_ms);
+            }
             State::Idle | State::Assigned | State::Transferring | State::Failed | State::Quarantined => {}
         }
     }
@@ -400,6 +406,10 @@ impl Standing {
         let Some(target) = &self.target else { return };
         let (by, version) = (target.by.clone(), target.version.clone());
         self.end(End::Failed(reason.clone()), outcome, now_ms);
+        if self.state == State::Transferring {
+            // It counts although the device was never told to start the release.
+            self.attempts.count(&version);
+        }
         let attempt = self.attempts.of(&version).made;
         outcome.turns.push((by.clone(), Turn::Failed { attempt, reason: reason.clone() }));
         self.reason = Some(reason);
@@ -421,10 +431,8 @@ impl Standing {
     /// The device's own word on how far it is.
     fn follow(&mut self, heard: &Heard) {
         let Some(target) = self.target.as_mut().filter(|_| self.state == State::Transferring) else { return };
-        let progress = heard.progress.as_ref().filter(|progress| progress.version == target.version);
-        // Devices count in 32 bits; one that claims more is past every end.
-        let offset = progress.map_or(0, |progress| progress.offset.min(u64::from(u32::MAX)));
-        if offset == 0 && target.tally.offset > 0 {
+        let offset = offset(target, heard);
+        if begins_anew(target, heard) {
             target.tally.restarts = target.tally.restarts.saturating_add(1);
         }
         let first = u64::from(target.tally.first);
@@ -447,6 +455,18 @@ impl Standing {
         self.state = state;
         self.since_ms = now_ms;
     }
+}
+
+/// How far a device is with the release, as it says.
+fn offset(target: &Target, heard: &Heard) -> u64 {
+    let progress = heard.progress.as_ref().filter(|progress| progress.version == target.version);
+    // Devices count in 32 bits; one that claims more is past every end.
+    progress.map_or(0, |progress| progress.offset.min(u64::from(u32::MAX)))
+}
+
+/// A device that had something of the release, and has nothing of it any more.
+fn begins_anew(target: &Target, heard: &Heard) -> bool {
+    target.tally.offset > 0 && offset(target, heard) == 0
 }
 
 /// A device that still has all that it had when it was told to start it.

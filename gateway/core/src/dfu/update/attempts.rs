@@ -1,4 +1,4 @@
-//! How often a device was told to start which version, and what follows from its failures.
+//! How many attempts at which version a device has made, and what follows from its failures.
 
 use super::Limits;
 
@@ -10,7 +10,7 @@ const VERSIONS: usize = 8;
 pub struct Attempt {
     /// The version.
     pub version: String,
-    /// How often the device was told to start it.
+    /// How often the device was told to start it, or failed before that.
     pub made: u32,
     /// The next attempt is not before this time, Unix ms.
     pub until_ms: u64,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::dfu::Progress;
 
-const LIMITS: Limits = Limits { attempts: 3, back_off_ms: 1_000, max_back_off_ms: 3_000, swaps: 2 };
+const LIMITS: Limits = Limits { attempts: 3, back_off_ms: 1_000, max_back_off_ms: 3_000, swaps: 2, restarts: 5 };
 
 fn release(version: &str) -> Arc<Release> {
     release_of(version, "sha256:00")
@@ -323,6 +323,35 @@ fn a_device_that_begins_anew_is_counted() {
     scene.hears("1", None);
     scene.writes(0, 600);
     assert_eq!((scene.tally().restarts, scene.tally().blocks, scene.tally().offset), (1, 2, 0));
+}
+
+#[test]
+fn a_device_that_begins_anew_for_ever_fails_as_others_do() {
+    let mut scene = Scene::new("2");
+    for attempt in 1..=3 {
+        for _ in 0..=5 {
+            assert!(!scene.hears("1", None).turns.iter().any(|(_, turn)| matches!(turn, Turn::Failed { .. })));
+            scene.writes(0, 600);
+            scene.hears("1", Some(("2", 600)));
+        }
+        let outcome = scene.hears("1", None);
+        let reason = "it began 2 anew more than 5 times".to_owned();
+        assert_eq!(turns(&outcome)[0], Turn::Failed { attempt, reason });
+        assert_eq!((outcome.ended[0].attempt, outcome.ended[0].target.tally.restarts), (attempt, 5));
+        let stored = scene.standing.attempts.of("2");
+        assert_eq!((stored.made, stored.quarantined), (attempt, attempt == 3));
+    }
+    assert_eq!(scene.standing.state, State::Quarantined);
+}
+
+#[test]
+fn a_device_that_asks_for_its_first_block_again_does_not_begin_anew() {
+    let mut scene = Scene::new("2");
+    for _ in 0..20 {
+        scene.hears("1", None);
+        scene.writes(0, 1_000);
+    }
+    assert_eq!((scene.standing.state, scene.tally().restarts), (State::Transferring, 0));
 }
 
 #[test]
