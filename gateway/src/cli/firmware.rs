@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 
 use super::plugin::place::{Keep, Place, Stage, Trusting};
 use super::{Exit, Failure, Output};
-use crate::artifacts::Reference;
+use crate::artifacts::{FetchError, Lock, Reference};
 use crate::config::{FirmwareConfig, SignedAsConfig};
 use crate::firmware::{KIND, Unready};
 
@@ -84,6 +84,17 @@ fn failure(why: &Unready) -> Failure {
         Unready::Refused(_) | Unready::Unknown => Exit::No,
     };
     Failure::new(exit, why.to_string())
+}
+
+/// An image in a registry or a layout, exactly the one that it stands for; none if neither is meant.
+fn resolve(stage: &Stage, reference: &str) -> Result<Option<Reference>, FetchError> {
+    match reference.parse::<Reference>() {
+        Ok(image @ (Reference::Registry(_) | Reference::Layout { .. })) => {
+            let digest = stage.artifacts.resolve(&image, Lock::Use)?;
+            Ok(Some(image.at(digest)))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// A reference as an argument; `name:version` is what the gateway knows, and a path begins where the command runs.

@@ -250,6 +250,15 @@ impl Shared {
         const MAX_METADATA: u64 = 64 << 10;
         let wanted = self.wanted(reference.clone());
         let beside = path.with_extension("json");
+        let absent = |what: String| ReadError::Fetch(FetchError::not_found(reference, what));
+        if !path.exists() {
+            return Err(absent("there is no such file".to_owned()));
+        }
+        if !beside.exists() {
+            let beside = beside.display();
+            let remedy = "write its version, size and checksum there, or publish it with `causeway firmware push`";
+            return Err(absent(format!("there is no {beside} that says what it is; {remedy}")));
+        }
         let metadata = std::fs::metadata(&beside).and_then(|found| match found.len() <= MAX_METADATA {
             true => std::fs::read(&beside),
             false => Err(std::io::Error::other("it is too large for what is said of a firmware")),

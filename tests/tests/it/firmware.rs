@@ -134,8 +134,16 @@ async fn a_release_that_oras_pushed_is_fetched_verified_and_there_without_its_re
     let verified = setup.done(&["firmware", "verify", &reference]);
     assert!(verified.contains(&pushed) && verified.contains("motor 1.2.0, blob"), "{verified}");
 
+    let absent = registry.reference("acme/motor:9");
+    for verb in ["verify", "pull"] {
+        refused(&setup, &["firmware", verb, &absent], 1, &["has no manifest 9"]);
+    }
+
     // The command has fetched it into what the gateway keeps: the registry is not needed any more.
     registry.unplug();
+    for verb in ["verify", "pull"] {
+        refused(&setup, &["firmware", verb, &absent], 69, &["cannot be reached"]);
+    }
     let gateway = setup.start().await;
     let listed = gateway.query(&["firmware", "list"]);
     let release =
@@ -351,6 +359,13 @@ async fn artifacts_that_lie_about_their_firmware_are_refused_in_one_line() {
     lay_out(&stick, "other", &json!({}), &[("text/plain", b"hello")], &titled("1"));
     verify("other", &["no firmware"]);
     assert!(!setup.path("pulled.bin").exists());
+    // A bare file says of itself what it is, too.
+    let told = |parts| refused(&setup, &["firmware", "verify", "motor.bin"], 69, parts);
+    told(&["no such file"]);
+    fs::write(setup.path("motor.bin"), &bytes).unwrap();
+    told(&["motor.json", "causeway firmware push"]);
+    fs::write(setup.path("motor.json"), metadata("1.0.0", &bytes)).unwrap();
+    setup.done(&["firmware", "verify", "motor.bin"]);
 }
 
 #[tokio::test]

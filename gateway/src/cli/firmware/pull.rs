@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Signed, failure, written};
-use crate::cli::plugin::place::Place;
+use super::{Signed, failure, resolve, written};
+use crate::cli::plugin::place::{self, Place};
 use crate::cli::{Exit, Failure, Output};
 use crate::firmware::{self, Image};
 
@@ -34,6 +34,7 @@ impl Pull {
             return Err(Failure::new(Exit::Usage, text));
         }
         let reference = written(&self.reference)?;
+        resolve(&stage, &reference).map_err(|error| place::failure(&error))?;
         let config = self.signed.settings(&stage, &reference);
         let (known, image) = firmware::fetch(&config, &stage.artifacts, &reference).map_err(|why| failure(&why))?;
         if let Some(file) = &self.to {

@@ -3,8 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Signed, failure, written};
-use crate::artifacts::{Lock, Reference};
+use super::{Signed, failure, resolve, written};
 use crate::cli::output::printable;
 use crate::cli::plugin::place::{self, Place, Stage};
 use crate::cli::plugin::verify::{Steps, judged};
@@ -39,11 +38,9 @@ impl Verify {
         let config = self.signed.settings(stage, reference);
         // A tag is looked at as what it stands for now, so that looking approves of nothing.
         let mut exact = reference.to_owned();
-        if let Ok(image @ (Reference::Registry(_) | Reference::Layout { .. })) = reference.parse::<Reference>() {
-            let digest = stage.artifacts.resolve(&image, Lock::Use);
-            let digest = digest.map_err(|error| steps.failed("resolved", place::failure(&error)))?;
-            steps.passed("resolved", &digest.to_string());
-            let image = image.at(digest);
+        let resolved = resolve(stage, reference);
+        if let Some(image) = resolved.map_err(|error| steps.failed("resolved", place::failure(&error)))? {
+            steps.passed("resolved", &image.digest().map(|digest| digest.to_string()).unwrap_or_default());
             exact = image.to_string();
             let wanted = firmware::wanted(&config, image);
             let trusted = stage.artifacts.manifest(&wanted);
