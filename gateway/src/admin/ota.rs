@@ -45,9 +45,9 @@ pub(super) async fn list(context: Context, call: Call) -> Result<Json, Refused> 
     Ok(json!({ "jobs": page.into_iter().map(shown).collect::<Vec<_>>(), "nextToken": next }))
 }
 
-/// What is sent to make a job.
+/// What is sent to make a job. A key that is none is refused: a misspelt `dryRun` would make a real one.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct JobAsked {
     desired_version: String,
     filters: Option<FiltersAsked>,

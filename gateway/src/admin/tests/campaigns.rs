@@ -232,6 +232,8 @@ async fn a_job_for_one_device_keeps_to_the_types_of_jobs_and_to_its_dry_run() {
     assert_eq!(status, 400, "{answer}");
     assert!(answer["error"].as_str().unwrap().contains("of the type tcu (`campaigns.ota.types`)"), "{answer}");
     assert_eq!(fixture.admin("POST", "/ota/create/door", dry).await.0, 400);
+    let misspelt = r#"{"desiredVersion": "2.9", "dryrun": true}"#;
+    assert_eq!(fixture.admin("POST", "/ota/create/CAR-3", misspelt).await.0, 400);
     assert_eq!(fixture.admin("GET", "/ota", "").await.1, json!({ "jobs": [], "nextToken": null }));
 }
 
