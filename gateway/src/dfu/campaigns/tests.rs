@@ -87,6 +87,11 @@ impl World {
         self.settle().await;
     }
 
+    /// Devices that were found done or unfit, of which the store does not know yet.
+    pub(in crate::dfu) fn noticed(&self) -> usize {
+        self.campaigns.parts.pending().notices.len()
+    }
+
     pub(in crate::dfu) async fn settle(&self) {
         self.campaigns.catch_up(NOW).await.unwrap();
         self.campaigns.advance(NOW).await;

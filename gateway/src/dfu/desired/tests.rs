@@ -133,3 +133,18 @@ async fn a_turning_point_under_a_rule_means_nothing_to_campaigns() {
     assert!(desired.turned("d0", &By::Rule("all".to_owned()), &Turn::Confirmed, NOW).is_empty());
     assert_eq!(desired.turned("d0", &By::Campaign("one".to_owned()), &Turn::Confirmed, NOW).len(), 1);
 }
+
+#[tokio::test]
+async fn a_device_that_failed_and_is_unfit_is_noted_once() {
+    let world = World::new().await;
+    world.begin("one", "id=d0,d1", Plan::default()).await;
+    let desired = desired(&world, Vec::new());
+    world.turn("one", "d0", Turn::Failed { attempt: 1, reason: "it runs 0.3.0".to_owned() }).await;
+    let is_refused = || desired.of(&sensor("d0"), Some("0.3.0"), NOW).is_some_and(|desire| desire.refused.is_some());
+    assert!(is_refused());
+    assert_eq!(world.noticed(), 1);
+    world.settle().await;
+    assert_eq!(world.campaigns.target("one", "d0").await.unwrap().unwrap().standing, Standing::Quarantined);
+    assert!(is_refused());
+    assert_eq!(world.noticed(), 0);
+}
