@@ -105,22 +105,37 @@ pub(super) fn extract(
         let packed: Box<dyn Read> = if layer.gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
         let mut bounded =
             Bounded { inner: packed, left: bound.saturating_add(BESIDE), bound: bound.saturating_add(BESIDE) };
-        while let Some(entry) = next(&mut bounded)? {
-            if entry.is_file && entry.name == file {
-                if found.is_some() {
-                    return Err(UnpackError::Twice(file));
-                }
-                if entry.size > most {
-                    return Err(UnpackError::Size { file, size: entry.size, most });
-                }
-                found = Some(copy(&mut bounded, entry.size, to)?);
-                skip(&mut bounded, padding(entry.size))?;
-            } else {
-                skip(&mut bounded, entry.size.saturating_add(padding(entry.size)))?;
-            }
+        if let Some(here) = search(&mut bounded, (file, most), to)?
+            && found.replace(here).is_some()
+        {
+            return Err(UnpackError::Twice(file));
         }
     }
     found.ok_or(UnpackError::Missing(file))
+}
+
+/// Copies the file of this name out of one archive, if it is there.
+fn search(
+    archive: &mut impl Read,
+    (file, most): (&'static str, u64),
+    to: &mut dyn Write,
+) -> Result<Option<(Digest, u64)>, UnpackError> {
+    let mut found = None;
+    while let Some(entry) = next(archive)? {
+        if entry.is_file && entry.name == file {
+            if found.is_some() {
+                return Err(UnpackError::Twice(file));
+            }
+            if entry.size > most {
+                return Err(UnpackError::Size { file, size: entry.size, most });
+            }
+            found = Some(copy(archive, entry.size, to)?);
+            skip(archive, padding(entry.size))?;
+        } else {
+            skip(archive, entry.size.saturating_add(padding(entry.size)))?;
+        }
+    }
+    Ok(found)
 }
 
 /// What stands before the bytes of a file.
@@ -253,3 +268,6 @@ impl<R: Read> Read for Bounded<R> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests;
