@@ -4,12 +4,14 @@
 //! before anybody can see what follows from it is returned: [`Outcome`].
 
 mod attempts;
+mod state;
 mod target;
 
 use std::mem;
 use std::sync::Arc;
 
 pub use attempts::{Attempt, Attempts};
+pub use state::State;
 pub use target::{End, Ended, Tally, Target};
 
 use super::{Assignment, By, Heard, Release, Step, Turn};
@@ -39,65 +41,6 @@ pub enum Wanted<'a> {
     Unknown,
     /// This release, by that assignment.
     Release(&'a Arc<Release>, &'a By),
-}
-
-/// Where a device's update is.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum State {
-    /// It is to get nothing.
-    #[default]
-    Idle,
-    /// It is to get a release, and none of it went out.
-    Assigned,
-    /// Blocks go out.
-    Transferring,
-    /// It was told to start what it has.
-    Swapping,
-    /// It runs the release.
-    Confirmed,
-    /// The last attempt failed.
-    Failed,
-    /// Too many attempts failed.
-    Quarantined,
-}
-
-impl State {
-    /// All states, in their order.
-    pub const ALL: [Self; 7] = [
-        Self::Idle,
-        Self::Assigned,
-        Self::Transferring,
-        Self::Swapping,
-        Self::Confirmed,
-        Self::Failed,
-        Self::Quarantined,
-    ];
-
-    /// The state in a word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Assigned => "assigned",
-            Self::Transferring => "transferring",
-            Self::Swapping => "swapping",
-            Self::Confirmed => "confirmed",
-            Self::Failed => "failed",
-            Self::Quarantined => "quarantined",
-        }
-    }
-
-    /// The state of a word.
-    #[must_use]
-    pub fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.word() == word)
-    }
-
-    /// Whether an attempt has begun and its end is not known.
-    #[must_use]
-    pub const fn is_under_way(self) -> bool {
-        matches!(self, Self::Transferring | Self::Swapping)
-    }
 }
 
 /// What has to be on the disk.
@@ -263,7 +206,7 @@ impl Standing {
         }
         match self.state {
             State::Swapping if target.given() == 0 => {}
-            State::Swapping if may_not_have_heard(target, heard) && target.given() < limits.swaps => {}
+            State::Swapping if target.may_not_be_heard(heard) && target.given() < limits.swaps => {}
             State::Swapping => {
                 let reason = format!("it runs {} after it was told to start {}", heard.version, target.version);
                 self.fail(reason, limits, outcome, now_ms);
@@ -277,7 +220,7 @@ impl Standing {
                     self.fail(reason, limits, outcome, now_ms);
                 }
             }
-            State::Transferring if begins_anew(target, heard) && target.tally.restarts >= limits.restarts => {
+            State::Transferring if target.begins_anew(heard) && target.tally.restarts >= limits.restarts => {
                 let reason = format!("it began {} anew more than {} times", target.version, limits.restarts);
                 self.fail(reason, limits, outcome, now_ms);
             }
@@ -431,8 +374,8 @@ impl Standing {
     /// The device's own word on how far it is.
     fn follow(&mut self, heard: &Heard) {
         let Some(target) = self.target.as_mut().filter(|_| self.state == State::Transferring) else { return };
-        let offset = offset(target, heard);
-        if begins_anew(target, heard) {
+        let offset = target.offset(heard);
+        if target.begins_anew(heard) {
             target.tally.restarts = target.tally.restarts.saturating_add(1);
         }
         let first = u64::from(target.tally.first);
@@ -455,27 +398,6 @@ impl Standing {
         self.state = state;
         self.since_ms = now_ms;
     }
-}
-
-/// How far a device is with the release, as it says.
-fn offset(target: &Target, heard: &Heard) -> u64 {
-    let progress = heard.progress.as_ref().filter(|progress| progress.version == target.version);
-    // Devices count in 32 bits; one that claims more is past every end.
-    progress.map_or(0, |progress| progress.offset.min(u64::from(u32::MAX)))
-}
-
-/// A device that had something of the release, and has nothing of it any more.
-fn begins_anew(target: &Target, heard: &Heard) -> bool {
-    target.tally.offset > 0 && offset(target, heard) == 0
-}
-
-/// A device that still has all that it had when it was told to start it.
-fn may_not_have_heard(target: &Target, heard: &Heard) -> bool {
-    let runs_the_same = heard.version == target.from;
-    let has_all =
-        |progress: &super::Progress| progress.version == target.version && progress.offset >= target.tally.offset;
-    // Of an empty image there is nothing to report.
-    runs_the_same && heard.progress.as_ref().map_or(target.size == 0, has_all)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A release on its way to one device, what is counted of it, and how it ends.
 
-use super::super::{By, Release};
+use super::super::{By, Heard, Progress, Release};
 
 /// A release on its way to a device.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -82,6 +82,25 @@ impl Target {
     /// How often it was told to start it, as far as that has gone out.
     pub(super) fn given(&self) -> u32 {
         self.tally.swaps.saturating_sub(self.waiting.into())
+    }
+
+    /// How far the device is with it, as it says.
+    pub(super) fn offset(&self, heard: &Heard) -> u64 {
+        let progress = heard.progress.as_ref().filter(|progress| progress.version == self.version);
+        // Devices count in 32 bits; one that claims more is past every end.
+        progress.map_or(0, |progress| progress.offset.min(u64::from(u32::MAX)))
+    }
+
+    /// Whether the device had something of it, and has nothing of it any more.
+    pub(super) fn begins_anew(&self, heard: &Heard) -> bool {
+        self.tally.offset > 0 && self.offset(heard) == 0
+    }
+
+    /// Whether the order to start it may not have been heard: the device still has all that it had then.
+    pub(super) fn may_not_be_heard(&self, heard: &Heard) -> bool {
+        let has_all = |progress: &Progress| progress.version == self.version && progress.offset >= self.tally.offset;
+        // Of an empty image there is nothing to report.
+        heard.version == self.from && heard.progress.as_ref().map_or(self.size == 0, has_all)
     }
 
     pub(super) fn new(release: &Release, by: &By, from: String, restart: bool) -> Self {
