@@ -212,10 +212,11 @@ impl Catalogue {
         self.entries.get(reference)?.waiting.clone()
     }
 
-    /// What may be used no more.
-    pub(super) fn refuse(&mut self, digest: &Digest, problem: &Unready) {
-        self.here.remove(digest);
-        let is_it = |known: &Option<Arc<Known>>| known.as_ref().is_some_and(|known| known.digest() == *digest);
+    /// What may be used no more, as what it was asked for as; by another reference it may still be.
+    pub(super) fn refuse(&mut self, refused: &Known, problem: &Unready) {
+        let same = |known: &Known| known.digest() == refused.digest() && known.wanted == refused.wanted;
+        let is_it = |known: &Option<Arc<Known>>| known.as_ref().is_some_and(|known| same(known));
+        self.here.retain(|_, here| !same(&here.known));
         for entry in self.entries.values_mut() {
             if is_it(&entry.waiting) {
                 entry.waiting = None;
@@ -292,11 +293,11 @@ impl Catalogue {
         self.entries.values().filter(|entry| !entry.busy).filter_map(|entry| entry.due).min()
     }
 
-    /// Everything that is known, each once.
+    /// Everything that is known, each once for each reference.
     pub(super) fn all(&self) -> Vec<Arc<Known>> {
         let here = self.here.values().map(|here| &here.known);
-        let all: BTreeMap<Digest, &Arc<Known>> =
-            here.chain(self.ready_ones()).map(|known| (known.digest(), known)).collect();
+        let key = |known: &Known| (known.digest(), known.wanted.reference.clone());
+        let all: BTreeMap<_, &Arc<Known>> = here.chain(self.ready_ones()).map(|known| (key(known), known)).collect();
         all.into_values().cloned().collect()
     }
 

@@ -57,7 +57,7 @@ impl Shared {
         for known in all {
             // What was swept away is fetched again by whoever wants it; what is refused is not used any more.
             if let Err(error @ FetchError::Refused { .. }) = self.judge_again(&known) {
-                self.write().refuse(&known.digest(), &unready(&error));
+                self.write().refuse(&known, &unready(&error));
                 self.images.close(&known.release.image);
             }
         }

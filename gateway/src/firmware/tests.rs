@@ -188,6 +188,29 @@ fn what_was_refused_is_asked_for_again_when_somebody_else_is_trusted() {
 }
 
 #[test]
+fn a_release_from_two_places_is_used_from_the_one_that_is_still_trusted() {
+    let ground = Ground::new();
+    let [one, other] = ["stick", "other"].map(|folder| ground.publish(folder, "1.0.0", b"image"));
+    let unsigned = |places: &[&str]| {
+        places.iter().map(|place| format!("oci-layout://{}", ground.path(place).display())).collect::<Vec<_>>()
+    };
+    let artifacts = ground.artifacts(&[]);
+    let trust = |unsigned| artifacts.retrust(&TrustConfig { unsigned, ..TrustConfig::default() }).unwrap();
+    trust(unsigned(&["stick", "other"]));
+    let firmware = Firmware::start(&ground.config, &artifacts, FirmwareMetrics::default()).unwrap();
+    for reference in [&one, &other] {
+        settled(|| firmware.release(reference)).unwrap();
+    }
+    for (trusted, is_trusted, is_not) in [("other", &other, &one), ("stick", &one, &other)] {
+        trust(unsigned(&[trusted]));
+        firmware.look_again();
+        until("it is refused", || firmware.release(is_not).is_err().then_some(()));
+        let release = until("it is trusted", || firmware.release(is_trusted).ok());
+        settled(|| firmware.image(&release.image)).unwrap();
+    }
+}
+
+#[test]
 fn what_an_operator_insists_on_is_asked_for_again_at_once() {
     let ground = Ground::new();
     let reference = format!("oci-layout://{}:1.0.0", ground.path("stick").display());

@@ -85,7 +85,7 @@ fn what_is_refused_from_now_on_is_asked_for_again_at_once() {
     let known = known("1.0.0");
     catalogue.found(REFERENCE, Ok(Arc::clone(&known)), None);
     let why = Unready::Refused("it is revoked".to_owned());
-    catalogue.refuse(&known.digest(), &why);
+    catalogue.refuse(&known, &why);
     assert_eq!(catalogue.find(REFERENCE), Some(Err(why)));
     assert!(!catalogue.knows(&known.digest()) && catalogue.named("motor", "1.0.0").is_empty());
     assert_eq!(due_in(&mut catalogue, Duration::from_millis(1)), [REFERENCE]);
