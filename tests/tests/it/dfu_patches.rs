@@ -4,7 +4,7 @@
 
 use crate::setup;
 use causeway_tests::simulated::{self, POWER_CUT, Simulated};
-use causeway_tests::{Gateway, Setup};
+use causeway_tests::{Gateway, Setup, wait};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -43,21 +43,26 @@ fn patching(gateway: &Gateway, name: &str, image: &[u8], more: &[&str]) -> Optio
     Simulated::op_tagged(gateway, name, &[&["--patches", &program, "--until", NEW], more].concat())
 }
 
-/// The attempts of a device that are over, the last one first: outcome, format of the patch, and bytes that went out.
-fn attempts(gateway: &Gateway, device: &str) -> Vec<(String, Option<String>, u64)> {
-    let history = gateway.query(&["dfu", "history", "--device", device]);
+/// So many attempts of a device that are over, the last one first: outcome, format of the patch, and bytes that went out.
+/// They are written soon after the device has heard.
+async fn attempts<const MADE: usize>(gateway: &Gateway, device: &str) -> [(String, Option<String>, u64); MADE] {
     let attempt = |ended: &Value| {
         let text = |key: &str| ended[key].as_str().map(str::to_owned);
         (text("outcome").unwrap(), text("patch"), ended["bytes"].as_u64().unwrap())
     };
-    history.as_array().unwrap().iter().map(attempt).collect()
+    wait::until("the history", async || {
+        let history = gateway.query(&["dfu", "history", "--device", device]);
+        let attempts: Vec<_> = history.as_array().unwrap().iter().map(attempt).collect();
+        attempts.try_into().ok()
+    })
+    .await
 }
 
 /// That a device runs the new image, of which it got every byte and no patch.
-fn got_the_whole(gateway: &Gateway, device: &str) {
+async fn got_the_whole(gateway: &Gateway, device: &str) {
     let (_, new) = images();
     let bytes = new.len() as u64;
-    assert_eq!(attempts(gateway, device), [("confirmed".to_owned(), None, bytes)], "{device}");
+    assert_eq!(attempts(gateway, device).await, [("confirmed".to_owned(), None, bytes)], "{device}");
     assert_eq!(simulated::runs(gateway, device), (NEW.to_owned(), new), "{device}");
 }
 
@@ -70,10 +75,10 @@ async fn a_device_makes_the_new_image_of_what_it_runs_and_of_a_small_patch() {
         let said = device.done().await;
         assert!(said.contains("starts 0.1.1, 40009 bytes of a patch of "), "{said}");
         assert_eq!(simulated::runs(&gateway, name), (NEW.to_owned(), new.clone()));
-        let [(outcome, Some(format), bytes)] = &attempts(&gateway, name)[..] else { panic!("{name} got no patch") };
+        let [(outcome, Some(format), bytes)] = attempts(&gateway, name).await else { panic!("{name} got no patch") };
         assert_eq!((outcome.as_str(), format.as_str()), ("confirmed", "detools-heatshrink"));
         assert!(said.contains(&format!("of a patch of {bytes} bytes")), "{bytes} went out: {said}");
-        assert!(*bytes < new.len() as u64 / 10, "{bytes} bytes for a small change");
+        assert!(bytes < new.len() as u64 / 10, "{bytes} bytes for a small change");
         let target = gateway.query(&["dfu", "show", name])["target"].clone();
         assert_eq!((&target["size"], &target["percent"]), (&json!(bytes), &json!(100)), "{target}");
     }
@@ -81,7 +86,7 @@ async fn a_device_makes_the_new_image_of_what_it_runs_and_of_a_small_patch() {
     simulated::manufacture(&gateway, "plain", &old);
     let Some(device) = Simulated::op_tagged(&gateway, "plain", &["--until", NEW]) else { return };
     device.done().await;
-    got_the_whole(&gateway, "plain");
+    got_the_whole(&gateway, "plain").await;
 }
 
 #[tokio::test]
@@ -112,7 +117,7 @@ async fn a_device_gets_the_whole_image_when_the_gateway_has_not_the_one_that_it_
     let gateway = updating(&[(NEW, &new)]).start().await;
     let Some(device) = patching(&gateway, "truck-7", &old, &[]) else { return };
     device.done().await;
-    got_the_whole(&gateway, "truck-7");
+    got_the_whole(&gateway, "truck-7").await;
 }
 
 #[tokio::test]
@@ -125,7 +130,7 @@ async fn a_patch_that_does_not_make_the_image_is_one_failed_attempt_and_then_the
     let said = device.done().await;
     assert!(said.contains("cannot make 0.1.1 of a patch of"), "{said}");
     assert_eq!(simulated::runs(&gateway, "truck-7"), (NEW.to_owned(), new.clone()));
-    let [last, first] = &attempts(&gateway, "truck-7")[..] else { panic!("not two attempts: {said}") };
+    let [last, first] = attempts(&gateway, "truck-7").await;
     assert_eq!((first.0.as_str(), first.1.as_deref()), ("failed", Some("detools-heatshrink")));
-    assert_eq!(last, &("confirmed".to_owned(), None, new.len() as u64));
+    assert_eq!(last, ("confirmed".to_owned(), None, new.len() as u64));
 }
