@@ -99,7 +99,7 @@ pub struct Change {
     pub to: Standing,
     /// The number of the attempt that failed, if one did.
     pub failed: Option<u32>,
-    /// The number of the attempt, if one begins.
+    /// The number of the attempt that begins or failed, if it is known.
     pub attempt: Option<u32>,
     /// Why, for the operator.
     pub reason: Option<String>,
@@ -173,7 +173,10 @@ impl Change {
             Turn::SwapSent(attempt) => Self { attempt: Some(*attempt), ..to(Standing::InProgress) },
             Turn::Confirmed => to(Standing::Succeeded),
             Turn::Failed { attempt, reason } => {
-                Self { failed: Some(*attempt), reason: Some(reason.clone()), ..to(Standing::Failed) }
+                // Nobody counted attempt 0.
+                let counted = Some(*attempt).filter(|attempt| *attempt > 0);
+                let reason = Some(reason.clone());
+                Self { failed: Some(*attempt), attempt: counted, reason, ..to(Standing::Failed) }
             }
             Turn::Quarantined => to(Standing::Quarantined),
         }

@@ -49,6 +49,15 @@ fn an_attempt_of_which_is_told_twice_has_failed_once() {
 }
 
 #[test]
+fn an_attempt_that_failed_before_the_device_was_told_to_start_the_release_is_shown_all_the_same() {
+    let told = [Change::of_turn(&Turn::Started, 1), failed(3), Change::of_turn(&Turn::Quarantined, 1)];
+    let target = after(&told);
+    assert_eq!((target.standing, target.failures, target.attempt), (Standing::Quarantined, 3, 3));
+    let uncounted = [Change::of_turn(&Turn::SwapSent(2), 1), failed(0)];
+    assert_eq!(after(&uncounted).attempt, 2, "nobody counted the one that failed");
+}
+
+#[test]
 fn a_device_stands_so_since_it_came_to_it() {
     let since = |turns: &[Turn]| {
         let changes: Vec<_> = (1..).zip(turns).map(|(at_ms, turn)| Change::of_turn(turn, at_ms)).collect();
