@@ -207,15 +207,15 @@ fn plan(asking: &Asking) -> Result<Plan, Refused> {
         Size::Count(count) => count.to_string().parse().map_err(|error| wrong("waves", &error)),
         Size::Text(text) => text.parse().map_err(|error| wrong("waves", &error)),
     };
-    let percent = |key: &str, value: Option<u32>, usual: u32| match value.unwrap_or(usual) {
-        value @ 1..=100 => Ok(value),
-        value => Err(Refused::invalid(format!("`{key}`: {value} is no number of a hundred; write 1 to 100"))),
+    let percent = |key: &str, value: Option<u32>| match value {
+        None | Some(1..=100) => Ok(value),
+        Some(value) => Err(Refused::invalid(format!("`{key}`: {value} is no number of a hundred; write 1 to 100"))),
     };
     let window = |window: &String| window.parse().map_err(|error| wrong("windows", &error));
     Ok(Plan {
         waves: asking.waves.iter().map(size).collect::<Result<_, _>>()?,
-        success: percent("success", asking.success, usual.success)?,
-        error: percent("error", asking.error, usual.error)?,
+        success: percent("success", asking.success)?.unwrap_or(usual.success),
+        error: percent("error", asking.error)?.or(usual.error),
         on_error: match asking.on_error.as_deref() {
             None | Some("pause") => OnError::Pause,
             Some("abort") => OnError::Abort,

@@ -192,7 +192,7 @@ async fn job(context: &Context, call: &Call, asked: &JobAsked, devices: Vec<Arc<
     let id = format!("cdf-{:016x}", u64::from_be_bytes(random));
     // Nobody who makes jobs could let one go on that was stopped.
     let device_timeout = asked.timeout_config.as_ref().map(|timeout| timeout.in_progress_timeout_in_minutes.get());
-    let plan = Plan { start: Start::Now, error: Plan::NEVER, device_timeout, ..Plan::default() };
+    let plan = Plan { start: Start::Now, error: None, device_timeout, ..Plan::default() };
     let mut asked: Json = call.json()?;
     if let (Some(asked), Some(device)) = (asked.as_object_mut(), call.path.get("device_id")) {
         asked.insert("deviceId".to_owned(), device.as_str().into());

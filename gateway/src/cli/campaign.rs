@@ -155,9 +155,8 @@ fn print(campaign: &Json, output: &mut Output) {
     output.line(format_args!("made       {} by {}", time(campaign, "created_ms"), text(campaign, "operator")));
     output.line(format_args!("began      {}", time(campaign, "started_ms")));
     output.line(format_args!("over       {}", time(campaign, "ended_ms")));
-    let [success, error, on_error] = ["success", "error", "on_error"].map(|key| text(plan, key));
-    output.line(format_args!("next wave  when {success} of 100 devices succeeded"));
-    output.line(format_args!("stops      {on_error} when {error} of 100 devices failed"));
+    output.line(format_args!("next wave  when {} of 100 devices succeeded", text(plan, "success")));
+    output.line(format_args!("stops      {}", stops(plan)));
     if let Some(minutes) = plan["device_timeout"].as_u64() {
         output.line(format_args!("too long   when a device is in progress for {minutes} minutes"));
     }
@@ -171,6 +170,12 @@ fn print(campaign: &Json, output: &mut Output) {
     };
     let heads: Vec<&str> = ["wave", "state", "devices"].into_iter().chain(STATES).collect();
     output.table(&heads, &rows(items(campaign, "waves"), cells));
+}
+
+/// What stops a campaign by itself, and how.
+fn stops(plan: &Json) -> String {
+    let stops = |error| format!("{} when {error} of 100 devices failed", text(plan, "on_error"));
+    plan["error"].as_u64().map_or_else(|| "never, however many devices fail".to_owned(), stops)
 }
 
 /// How far devices of a campaign can be.
@@ -198,4 +203,17 @@ fn failing(campaign: &Json) -> u64 {
 
 fn count(of: &Json, state: &str) -> u64 {
     of["counts"][state].as_u64().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_stops_a_campaign_is_said_also_when_no_failures_do() {
+        assert_eq!(stops(&json!({ "error": 10, "on_error": "abort" })), "abort when 10 of 100 devices failed");
+        assert_eq!(stops(&json!({ "error": null, "on_error": "pause" })), "never, however many devices fail");
+    }
 }

@@ -280,12 +280,13 @@ impl Progress {
 
     /// Stopped by the error threshold of an open wave.
     fn stopped(&self, plan: &Plan, tallies: &[Tally], at_ms: u64) -> Option<Self> {
+        let error = u64::from(plan.error?);
         if self.erring(tallies) <= self.tolerated {
             return None;
         }
         let beyond = |wave: &u32| {
             let tally = tally(tallies, *wave);
-            tally.erring() > 0 && tally.erring() * 100 >= u64::from(plan.error) * tally.counted()
+            tally.erring() > 0 && tally.erring() * 100 >= error * tally.counted()
         };
         let wave = (1..=self.wave).find(beyond)?;
         let tally = tally(tallies, wave);

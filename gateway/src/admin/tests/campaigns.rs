@@ -206,6 +206,8 @@ async fn a_job_is_shown_with_the_states_of_its_executions() {
     let (_, job) = fixture.admin("GET", &format!("/ota/{id}"), "").await;
     let told = (&job["type"], &job["status"], &job["desiredVersion"], &job["executions"]["QUEUED"]);
     assert_eq!(told, (&"snapshot".into(), &"IN_PROGRESS".into(), &"2.9".into(), &1.into()), "{job}");
+    let (_, campaign) = fixture.admin("GET", &format!("/v1/campaigns/{id}"), "").await;
+    assert_eq!(campaign["plan"]["error"], Json::Null, "no failures stop it");
     let (_, page) = fixture.admin("GET", &format!("/ota/{id}/devices"), "").await;
     assert_eq!(page["devices"], json!([{ "deviceId": "car-2", "vin": "V2" }]));
     let status_of =

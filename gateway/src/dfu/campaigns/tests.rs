@@ -192,7 +192,7 @@ async fn a_wave_that_was_decided_but_not_opened_before_a_crash_opens_after_it() 
 #[tokio::test]
 async fn too_many_failures_pause_and_its_devices_are_held() {
     let world = World::new().await;
-    world.begin("one", "id=d*", Plan { error: 40, ..waves(&["5"]) }).await;
+    world.begin("one", "id=d*", Plan { error: Some(40), ..waves(&["5"]) }).await;
     world.turn("one", "d0", failed()).await;
     assert_eq!(world.state("one").await, (State::Running, 1));
     world.turn("one", "d1", failed()).await;
@@ -243,7 +243,7 @@ async fn of_two_campaigns_the_one_that_began_first_has_the_device_until_it_is_do
 #[tokio::test]
 async fn a_device_that_failed_for_good_in_one_campaign_gets_what_another_one_has_for_it() {
     let world = World::new().await;
-    world.begin("one", "id=d0,d1", Plan { error: 100, ..Plan::default() }).await;
+    world.begin("one", "id=d0,d1", Plan { error: Some(100), ..Plan::default() }).await;
     world.begin("two", "id=d0", Plan::default()).await;
     world.turn("one", "d0", failed()).await;
     assert_eq!(world.campaigns.offer("d0", NOW).unwrap().id, "one");

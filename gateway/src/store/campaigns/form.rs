@@ -22,7 +22,7 @@ struct ReleaseForm {
 struct PlanForm {
     waves: Vec<String>,
     success: u32,
-    error: u32,
+    error: Option<u32>,
     abort_on_error: bool,
     /// Not by hand.
     starts: bool,
@@ -86,7 +86,8 @@ pub(super) fn read_plan(text: &str) -> Result<Plan, String> {
     Ok(Plan {
         waves: form.waves.iter().map(|wave| wave.parse().map_err(text_of)).collect::<Result<_, String>>()?,
         success: form.success,
-        error: form.error,
+        // Rows say 101 for none that were written before there was none.
+        error: form.error.filter(|error| *error <= 100),
         on_error: if form.abort_on_error { OnError::Abort } else { OnError::Pause },
         start,
         approval: form.approval,
@@ -123,4 +124,18 @@ fn decode<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 
 fn text_of(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_earlier_builds_are_read() {
+        let (text, never) = (plan(&Plan::default()), plan(&Plan { error: None, ..Plan::default() }));
+        assert_eq!(read_plan(&text), Ok(Plan::default()));
+        for none in [never, text.replace("\"error\":10,", "\"error\":101,")] {
+            assert_eq!(read_plan(&none).map(|plan| plan.error), Ok(None), "{none}");
+        }
+    }
 }

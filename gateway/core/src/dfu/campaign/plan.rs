@@ -17,8 +17,9 @@ pub struct Plan {
     pub waves: Vec<Share>,
     /// How many of a hundred devices of a wave must succeed before the next wave.
     pub success: u32,
-    /// How many of a hundred devices of a wave may not fail: with so many the campaign stops. [`Self::NEVER`] can.
-    pub error: u32,
+    /// How many of a hundred devices of a wave may not fail: with so many the campaign stops. Without it no failures stop
+    /// it.
+    pub error: Option<u32>,
     /// What it does when too many fail.
     pub on_error: OnError,
     /// When it begins.
@@ -77,7 +78,7 @@ impl Default for Plan {
         Self {
             waves: Vec::new(),
             success: 90,
-            error: 10,
+            error: Some(10),
             on_error: OnError::Pause,
             start: Start::ByHand,
             approval: false,
@@ -91,9 +92,6 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// More of a hundred than there are.
-    pub const NEVER: u32 = 101;
-
     /// The sizes of the waves of so many devices; all are in one, and none is empty.
     #[must_use]
     pub fn divide(&self, devices: u32) -> Vec<u32> {

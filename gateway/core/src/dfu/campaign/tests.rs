@@ -131,7 +131,7 @@ fn the_next_wave_opens_when_enough_of_the_last_one_succeeded() {
 
 #[test]
 fn too_many_failures_of_a_wave_pause_it_until_an_operator_resumes() {
-    let mut run = Run::started(Plan { error: 40, ..waves(&["5"]) }, 10);
+    let mut run = Run::started(Plan { error: Some(40), ..waves(&["5"]) }, 10);
     run.fail(0);
     assert_eq!(run.state(), (State::Running, 1));
     run.fail(1);
@@ -146,7 +146,7 @@ fn too_many_failures_of_a_wave_pause_it_until_an_operator_resumes() {
 
 #[test]
 fn a_failure_counts_that_comes_after_a_tolerated_device_has_succeeded() {
-    let mut run = Run::started(Plan { error: 20, ..waves(&["5"]) }, 10);
+    let mut run = Run::started(Plan { error: Some(20), ..waves(&["5"]) }, 10);
     run.fail(0);
     run.tell(Command::Resume).unwrap();
     run.succeed(0..1);
@@ -168,8 +168,19 @@ fn too_many_failures_abort_it_when_that_is_wanted() {
 }
 
 #[test]
+fn without_an_error_threshold_no_failures_stop_it() {
+    let mut run = Run::started(Plan { error: None, ..Plan::default() }, 2);
+    run.fail(0);
+    run.fail(1);
+    assert_eq!(run.state(), (State::Running, 1));
+    run.turn(0, &Turn::Quarantined);
+    run.turn(1, &Turn::Quarantined);
+    assert_eq!(run.state(), (State::Finished, 1));
+}
+
+#[test]
 fn a_wave_that_is_over_with_too_few_successes_pauses_and_resume_goes_on_to_the_next() {
-    let mut run = Run::started(Plan { success: 100, error: 100, ..waves(&["2"]) }, 3);
+    let mut run = Run::started(Plan { success: 100, error: Some(100), ..waves(&["2"]) }, 3);
     run.succeed(0..1);
     run.fail(1);
     run.turn(1, &Turn::Quarantined);
@@ -184,7 +195,7 @@ fn a_wave_that_is_over_with_too_few_successes_pauses_and_resume_goes_on_to_the_n
 
 #[test]
 fn a_device_that_failed_and_succeeds_after_all_does_not_count_as_failed() {
-    let mut run = Run::started(Plan { success: 100, error: 60, ..waves(&["2"]) }, 3);
+    let mut run = Run::started(Plan { success: 100, error: Some(60), ..waves(&["2"]) }, 3);
     run.fail(0);
     run.turn(0, &Turn::Started);
     assert_eq!((run.targets[0].standing, run.tallies()[1].erring()), (Standing::InProgress, 1));
@@ -301,8 +312,9 @@ fn event(devices: usize) -> impl Strategy<Value = Event> {
 }
 
 fn any_plan() -> impl Strategy<Value = Plan> {
+    let error = prop::option::weighted(0.9, 1..=100_u32);
     let share = prop_oneof![(1..4_u32).prop_map(Share::Count), (1..=100_u32).prop_map(Share::Percent)];
-    (prop::collection::vec(share, 0..4), 1..=100_u32, 1..=100_u32, any::<bool>()).prop_map(
+    (prop::collection::vec(share, 0..4), 1..=100_u32, error, any::<bool>()).prop_map(
         |(waves, success, error, abort)| Plan {
             waves,
             success,
@@ -336,9 +348,11 @@ fn check_invariants(run: &Run, before: &Run, resumed: bool) -> Result<(), TestCa
         prop_assert!(enough || resumed, "wave {} opened: {:?}", wave + 1, tally);
     }
     if run.progress.state == State::Running && !resumed && run.progress.wave > before.progress.wave {
-        let beyond = (1..=run.progress.wave)
-            .map(|wave| tallies[wave as usize])
-            .any(|tally| tally.erring() > 0 && tally.erring() * 100 >= u64::from(run.plan.error) * tally.counted());
+        let beyond = run.plan.error.is_some_and(|error| {
+            (1..=run.progress.wave)
+                .map(|wave| tallies[wave as usize])
+                .any(|tally| tally.erring() > 0 && tally.erring() * 100 >= u64::from(error) * tally.counted())
+        });
         let total: u64 = (1..=run.progress.wave).map(|wave| tallies[wave as usize].erring()).sum();
         prop_assert!(!beyond || total <= run.progress.tolerated);
     }

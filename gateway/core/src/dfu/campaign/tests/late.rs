@@ -25,7 +25,7 @@ impl Run {
 
 #[test]
 fn a_device_that_takes_too_long_counts_as_failed_and_is_waited_for_no_longer() {
-    let mut run = Run::started(limited(Plan { error: 50, ..Plan::default() }), 3);
+    let mut run = Run::started(limited(Plan { error: Some(50), ..Plan::default() }), 3);
     run.turn(0, &Turn::Started);
     run.succeed(1..2);
     run.wait_until(NOW + 30 * MINUTE - 1);
@@ -40,7 +40,7 @@ fn a_device_that_takes_too_long_counts_as_failed_and_is_waited_for_no_longer() {
 
 #[test]
 fn too_many_that_take_too_long_stop_it() {
-    let mut run = Run::started(limited(Plan { error: 50, ..Plan::default() }), 2);
+    let mut run = Run::started(limited(Plan { error: Some(50), ..Plan::default() }), 2);
     run.turn(0, &Turn::Started);
     run.wait_until(NOW + 30 * MINUTE);
     assert_eq!(run.progress.why.as_deref(), Some("1 of 2 devices of wave 1 failed"));
@@ -48,7 +48,7 @@ fn too_many_that_take_too_long_stop_it() {
 
 #[test]
 fn a_device_that_comes_late_may_go_on_and_succeeds() {
-    let mut run = Run::started(limited(Plan { error: 100, ..Plan::default() }), 2);
+    let mut run = Run::started(limited(Plan { error: Some(100), ..Plan::default() }), 2);
     run.turn(0, &Turn::Started);
     run.wait_until(NOW + 30 * MINUTE);
     assert_eq!(run.offers()[0], Offer::Get { swap: true });
@@ -60,7 +60,7 @@ fn a_device_that_comes_late_may_go_on_and_succeeds() {
 
 #[test]
 fn only_an_attempt_that_is_in_progress_takes_too_long_and_each_has_its_own_time() {
-    let mut run = Run::started(limited(Plan { error: 100, ..Plan::default() }), 3);
+    let mut run = Run::started(limited(Plan { error: Some(100), ..Plan::default() }), 3);
     run.turn(0, &Turn::Assigned);
     run.fail(1);
     run.change(2, &Change::of_turn(&Turn::Started, NOW));
