@@ -1,4 +1,4 @@
-//! The campaigns: a table in memory over the store, changed only by what is committed.
+//! The campaigns: a table in memory over the store, changed only by what is committed, and by time that passes.
 //!
 //! An operator's order is decided and written in one transaction and is on the disk before its answer. What campaigns do
 //! by themselves is done by one task, [`Campaigns::run`], which is woken when a device turned and now and then.
@@ -7,6 +7,7 @@ mod create;
 mod error;
 mod metrics;
 mod table;
+mod waits;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -16,6 +17,7 @@ use causeway_core::dfu::Release;
 use causeway_core::dfu::campaign::{Change, Command, Offer, Progress, State, Tally, Target};
 use rusqlite::Transaction;
 use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior};
 
 pub use self::create::{Drawn, Order, Running};
 pub use self::error::CampaignError;
@@ -246,7 +248,8 @@ impl Campaigns {
     /// Does what campaigns do by themselves, until the task is dropped.
     pub async fn run(self, clock: Clock) {
         let mut timer = tokio::time::interval(TICK);
-        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut looked = Instant::now();
         let mut changed = self.parts.devices.changed();
         // Nobody looked before.
         changed.mark_changed();
@@ -257,8 +260,8 @@ impl Campaigns {
             };
             let now_ms = clock.now_ms();
             if ticked {
-                let overdue = self.parts.table().overdue(now_ms, MAX_NOTICES);
-                overdue.into_iter().for_each(|row| self.notice(row));
+                let before = std::mem::replace(&mut looked, Instant::now());
+                self.pass(looked - before, now_ms);
             }
             if changed.has_changed().unwrap_or(false) {
                 changed.mark_unchanged();

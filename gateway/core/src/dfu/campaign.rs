@@ -7,15 +7,17 @@
 mod plan;
 mod target;
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 pub use plan::{MAX_WAVES, OnError, Plan, Share, ShareError, Start};
 pub use target::{Change, Standing, Tally, Target};
 
-use super::window::{Opening, opened_ms, opening};
+use super::window::{Opening, opening};
 use super::{Hold, Release, transition};
 
-const MINUTE_MS: u64 = 60_000;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How far a campaign is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -82,8 +84,6 @@ pub struct Progress {
     pub passed: bool,
     /// When it began, Unix ms.
     pub started_ms: Option<u64>,
-    /// When it last went on after a pause, Unix ms.
-    pub resumed_ms: Option<u64>,
     /// When it was over, Unix ms.
     pub ended_ms: Option<u64>,
 }
@@ -175,7 +175,6 @@ impl Progress {
             tolerated: 0,
             passed: false,
             started_ms: None,
-            resumed_ms: None,
             ended_ms: None,
         }
     }
@@ -205,7 +204,7 @@ impl Progress {
             (Command::Resume, Paused) if self.wave == 0 => Ok(to(Scheduled)),
             (Command::Resume, Paused) => {
                 let over = tally(tallies, self.wave).open() == 0;
-                Ok(Self { tolerated: self.erring(tallies), passed: over, resumed_ms: Some(at_ms), ..to(Running) })
+                Ok(Self { tolerated: self.erring(tallies), passed: over, ..to(Running) })
             }
             (Command::Resume, _) => Err(refused("resumed")),
             (Command::Abort, state) if state.is_over() => Err(refused("aborted")),
@@ -250,17 +249,19 @@ impl Progress {
         }
     }
 
-    /// The end of the wait for a device that takes too long. Time in which it could not go on does not count: that of a
-    /// pause, and that between two windows.
+    /// Whether time counts for devices that are in progress: not in a pause, and not between two windows.
     #[must_use]
-    pub fn overdue(&self, plan: &Plan, target: &Target, at_ms: u64) -> Option<Change> {
+    pub fn is_going(&self, plan: &Plan, at_ms: u64) -> bool {
+        self.state == State::Running && opening(&plan.windows, at_ms) == Opening::Open
+    }
+
+    /// The end of the wait for a device that takes too long: one that has been in progress for `passed`, of the time that
+    /// counts ([`Self::is_going`]).
+    #[must_use]
+    pub fn overdue(&self, plan: &Plan, target: &Target, passed: Duration, at_ms: u64) -> Option<Change> {
         let minutes = plan.device_timeout?;
-        if self.state != State::Running || target.standing != Standing::InProgress {
-            return None;
-        }
-        let since = target.at_ms.max(self.resumed_ms.unwrap_or(0)).max(opened_ms(&plan.windows, at_ms)?);
-        let over = at_ms.saturating_sub(since) >= u64::from(minutes) * MINUTE_MS;
-        over.then(|| Change::timed_out(minutes, at_ms))
+        let waits = self.state == State::Running && target.standing == Standing::InProgress;
+        (waits && passed >= MINUTE * minutes).then(|| Change::timed_out(minutes, at_ms))
     }
 
     /// Applies a change to one of its devices; false if it comes too late to matter. When the campaign is over, all that

@@ -246,6 +246,11 @@ async fn turn(fixture: &Fixture, campaign: &str, device: &str, turn: Turn, expec
     for also in desired.turned(device, &By::Campaign(campaign.to_owned()), &turn, 1) {
         store.write_synced(move |tx| also(tx)).await.unwrap();
     }
+    until(fixture, campaign, expected).await;
+}
+
+/// Lets campaigns go on by themselves until one is as it should be.
+async fn until(fixture: &Fixture, campaign: &str, expected: impl Fn(&Json) -> bool) {
     let address = format!("/v1/campaigns/{campaign}");
     let becomes = async {
         while !expected(&fixture.admin("GET", &address, "").await.1) {
@@ -253,7 +258,7 @@ async fn turn(fixture: &Fixture, campaign: &str, device: &str, turn: Turn, expec
         }
     };
     tokio::select! {
-        () = desired.campaigns().clone().run(fixture.context.clock.clone()) => unreachable!("it never ends"),
+        () = fixture.context.desired.campaigns().clone().run(fixture.context.clock.clone()) => unreachable!("it never ends"),
         becomes = tokio::time::timeout(Duration::from_secs(10), becomes) => becomes.expect("it becomes so"),
     }
 }
@@ -279,13 +284,25 @@ async fn a_job_goes_on_in_spite_of_failed_attempts_until_the_last_one() {
 #[tokio::test]
 async fn a_device_that_takes_too_long_is_timed_out_and_one_that_comes_late_succeeds() {
     let fixture = fleet(OTA).await;
-    let asked = json!({ "desiredVersion": "2.9", "timeoutConfig": { "inProgressTimeoutInMinutes": 30 } });
+    let asked = json!({ "desiredVersion": "2.9", "timeoutConfig": { "inProgressTimeoutInMinutes": 2 } });
     let (_, answer) = fixture.admin("POST", "/ota/create/car-2", &asked.to_string()).await;
     let id = answer["jobId"].as_str().unwrap();
-    turn(&fixture, id, "car-2", Turn::Started, |campaign| campaign["counts"]["timed-out"] == 1).await;
+    turn(&fixture, id, "car-2", Turn::Started, |campaign| campaign["counts"]["in-progress"] == 1).await;
+    let minutes_pass = async {
+        tokio::time::pause();
+        for _ in 0..180 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        tokio::time::resume();
+    };
+    tokio::select! {
+        () = fixture.context.desired.campaigns().clone().run(fixture.context.clock.clone()) => unreachable!("it never ends"),
+        () = minutes_pass => {}
+    }
+    until(&fixture, id, |campaign| campaign["counts"]["timed-out"] == 1).await;
     let (_, status) = fixture.admin("GET", &format!("/ota/{id}/devices/status?filters=car-2"), "").await;
     let execution = &status["executions"][0];
-    let reason = "it has been in progress for 30 minutes";
+    let reason = "it has been in progress for 2 minutes";
     assert_eq!((&execution["status"], &execution["reason"]), (&"TIMED_OUT".into(), &reason.into()), "{execution}");
     turn(&fixture, id, "car-2", Turn::Confirmed, |campaign| campaign["counts"]["succeeded"] == 1).await;
     assert_eq!(fixture.admin("GET", &format!("/ota/{id}"), "").await.1["executions"]["SUCCEEDED"], 1);

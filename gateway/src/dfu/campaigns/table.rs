@@ -1,12 +1,15 @@
-//! The campaigns in memory: those that are not over with all their devices. It follows the store, commit by commit.
+//! The campaigns in memory: those that are not over with all their devices. It follows the store, commit by commit; only
+//! how long devices have been in progress is known to nobody else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway_core::dfu::Release;
 use causeway_core::dfu::campaign::{Offer, Progress, State, Tally, Target};
 
 use super::Found;
+use super::waits::Waits;
 use crate::store::campaigns::{Campaign, CampaignRow};
 
 /// One campaign.
@@ -16,6 +19,8 @@ pub(super) struct Rollout {
     release: Arc<Release>,
     /// By device; empty when it is over.
     targets: HashMap<String, Target>,
+    /// None if devices may take as long as they like, or it is over.
+    waits: Option<Waits>,
     /// Of the waves, from wave 0 on; of one that is over only once somebody has asked.
     pub(super) tallies: Option<Arc<Vec<Tally>>>,
     /// Counts what devices came to after it was over.
@@ -34,12 +39,15 @@ impl Rollout {
             campaign: Arc::new(campaign),
             release,
             targets: devices.into_iter().collect(),
+            waits: None,
             tallies: None,
             late: 0,
         };
         if over {
             rollout.targets = HashMap::new();
         } else {
+            let limit = rollout.campaign.plan.device_timeout;
+            rollout.waits = limit.map(|_| Waits::new(&rollout.targets));
             rollout.count();
         }
         rollout
@@ -78,13 +86,23 @@ impl Rollout {
             tally.take(known);
             tally.put(&target);
         }
+        if let Some(waits) = &mut self.waits {
+            waits.see(device, known, &target);
+        }
         *known = target;
+    }
+
+    fn pass(&mut self, elapsed: Duration, now_ms: u64) {
+        let going = self.progress().is_going(&self.campaign.plan, now_ms);
+        if let Some(waits) = self.waits.as_mut().filter(|_| going) {
+            waits.pass(elapsed);
+        }
     }
 
     fn set_progress(&mut self, progress: &Progress) {
         Arc::make_mut(&mut self.campaign).progress = progress.clone();
         if progress.state.is_over() {
-            (self.targets, self.tallies) = (HashMap::new(), None);
+            (self.targets, self.waits, self.tallies) = (HashMap::new(), None, None);
         }
     }
 }
@@ -150,13 +168,19 @@ impl Table {
         })
     }
 
+    /// So much time has passed.
+    pub(super) fn pass(&mut self, elapsed: Duration, now_ms: u64) {
+        self.0.iter_mut().for_each(|rollout| rollout.pass(elapsed, now_ms));
+    }
+
     /// Devices that take too long, with what that means; so many at most.
     pub(super) fn overdue(&self, now_ms: u64, most: usize) -> Vec<CampaignRow> {
-        let limited = self.0.iter().filter(|rollout| rollout.campaign.plan.device_timeout.is_some());
-        let overdue = limited.flat_map(|rollout| {
-            rollout.targets.iter().filter_map(|(device, target)| {
-                let change = rollout.progress().overdue(&rollout.campaign.plan, target, now_ms)?;
-                Some(CampaignRow { campaign: rollout.campaign.id.clone(), device: device.clone(), change })
+        let limited = self.0.iter().filter_map(|rollout| Some((rollout, rollout.waits.as_ref()?)));
+        let overdue = limited.flat_map(|(rollout, waits)| {
+            waits.iter().filter_map(|(device, passed)| {
+                let (campaign, target) = (&rollout.campaign, rollout.targets.get(device)?);
+                let change = rollout.progress().overdue(&campaign.plan, target, passed, now_ms)?;
+                Some(CampaignRow { campaign: campaign.id.clone(), device: device.clone(), change })
             })
         });
         overdue.take(most).collect()

@@ -1,5 +1,7 @@
 //! Campaigns over a real store: what operators order, what devices come to, and what a restart finds.
 
+mod late;
+
 use causeway_core::dfu::campaign::{OnError, Plan, Standing, Start};
 use causeway_core::dfu::update::{self, Target as DfuTarget};
 use causeway_core::dfu::{By, Turn};
@@ -80,11 +82,15 @@ impl World {
 
     /// A device's update turns, as the ledger writes it.
     pub(in crate::dfu) async fn turn(&self, id: &str, device: &str, turn: Turn) {
+        self.write(id, device, turn).await;
+        self.settle().await;
+    }
+
+    async fn write(&self, id: &str, device: &str, turn: Turn) {
         let change = Change::of_turn(&turn, NOW);
         let row = CampaignRow { campaign: id.to_owned(), device: device.to_owned(), change };
         let also = self.campaigns.turned(row);
         self.store.write_synced(move |tx| also(tx)).await.unwrap();
-        self.settle().await;
     }
 
     /// Devices that were found done or unfit, of which the store does not know yet.

@@ -44,7 +44,6 @@ struct ProgressForm {
     tolerated: u64,
     passed: bool,
     started_ms: Option<u64>,
-    resumed_ms: Option<u64>,
     ended_ms: Option<u64>,
 }
 
@@ -100,16 +99,15 @@ pub(super) fn read_plan(text: &str) -> Result<Plan, String> {
 }
 
 pub(super) fn progress(progress: &Progress) -> String {
-    let Progress { state, why, approved, wave, tolerated, passed, started_ms, resumed_ms, ended_ms } = progress.clone();
+    let Progress { state, why, approved, wave, tolerated, passed, started_ms, ended_ms } = progress.clone();
     let state = state.word().to_owned();
-    encode(&ProgressForm { state, why, approved, wave, tolerated, passed, started_ms, resumed_ms, ended_ms })
+    encode(&ProgressForm { state, why, approved, wave, tolerated, passed, started_ms, ended_ms })
 }
 
 pub(super) fn read_progress(text: &str) -> Result<Progress, String> {
-    let ProgressForm { state, why, approved, wave, tolerated, passed, started_ms, resumed_ms, ended_ms } =
-        decode(text)?;
+    let ProgressForm { state, why, approved, wave, tolerated, passed, started_ms, ended_ms } = decode(text)?;
     let state = State::of_word(&state).ok_or_else(|| format!("unknown word `{state}`"))?;
-    Ok(Progress { state, why, approved, wave, tolerated, passed, started_ms, resumed_ms, ended_ms })
+    Ok(Progress { state, why, approved, wave, tolerated, passed, started_ms, ended_ms })
 }
 
 fn encode(form: &impl Serialize) -> String {
@@ -137,5 +135,8 @@ mod tests {
         for none in [never, text.replace("\"error\":10,", "\"error\":101,")] {
             assert_eq!(read_plan(&none).map(|plan| plan.error), Ok(None), "{none}");
         }
+        let begun = Progress { wave: 1, started_ms: Some(5), ..Progress::new(&Plan::default()) };
+        let resumed = progress(&begun).replace("\"ended_ms\"", "\"resumed_ms\":7,\"ended_ms\"");
+        assert_eq!(read_progress(&resumed), Ok(begun));
     }
 }
