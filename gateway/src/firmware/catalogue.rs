@@ -71,8 +71,8 @@ pub struct Followed {
 struct Entry {
     ready: Option<Arc<Known>>,
     problem: Option<Unready>,
-    /// A job is queued or at work.
-    busy: bool,
+    /// A job is queued or at work, since the trust had changed so many times.
+    busy: Option<u64>,
     /// When it is to be asked for again.
     due: Option<Instant>,
     used: AtomicU64,
@@ -97,11 +97,13 @@ pub(super) struct Catalogue {
     here: BTreeMap<Digest, Here>,
     /// Grows with each use.
     uses: AtomicU64,
+    /// Grows with each change of what is trusted.
+    changes: u64,
 }
 
 impl Catalogue {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, entries: HashMap::new(), here: BTreeMap::new(), uses: AtomicU64::new(1) }
+        Self { most, entries: HashMap::new(), here: BTreeMap::new(), uses: AtomicU64::new(1), changes: 0 }
     }
 
     fn now(&self) -> u64 {
@@ -115,7 +117,7 @@ impl Catalogue {
         Some(match (&entry.ready, &entry.problem) {
             (Some(known), _) => Ok(Arc::clone(&known.release)),
             (None, Some(problem)) => Err(problem.clone()),
-            (None, None) if entry.busy => Err(Unready::Fetching),
+            (None, None) if entry.busy.is_some() => Err(Unready::Fetching),
             (None, None) => return None,
         })
     }
@@ -128,9 +130,9 @@ impl Catalogue {
     /// Notes that somebody wants a reference, and that a job for it is about to be queued; returns how many others had to
     /// be forgotten.
     pub(super) fn ask(&mut self, reference: &str) -> u64 {
-        let now = self.now();
+        let (now, changes) = (self.now(), self.changes);
         let entry = self.entries.entry(reference.to_owned()).or_default();
-        (entry.used, entry.busy) = (now.into(), true);
+        (entry.used, entry.busy) = (now.into(), Some(changes));
         let mut forgotten = 0;
         while self.entries.len() > self.most {
             let others = self.entries.iter().filter(|(other, entry)| entry.followed.is_none() && *other != reference);
@@ -145,36 +147,49 @@ impl Catalogue {
     /// A job for a reference is about to be queued.
     pub(super) fn busy(&mut self, reference: &str) {
         if let Some(entry) = self.entries.get_mut(reference) {
-            entry.busy = true;
+            entry.busy = Some(self.changes);
         }
     }
 
     /// A job for a reference found no room.
     pub(super) fn not_asked(&mut self, reference: &str, retry: Duration) {
         if let Some(entry) = self.entries.get_mut(reference) {
-            (entry.busy, entry.due) = (false, Some(Instant::now() + retry));
+            (entry.busy, entry.due) = (None, Some(Instant::now() + retry));
         }
     }
 
-    /// What came of asking for a reference.
-    pub(super) fn found(&mut self, reference: &str, found: Result<Arc<Known>, Unready>, again: Option<Duration>) {
+    /// What came of asking for a reference; whether the trust may have changed since it was asked for.
+    pub(super) fn found(
+        &mut self,
+        reference: &str,
+        found: Result<Arc<Known>, Unready>,
+        again: Option<Duration>,
+    ) -> bool {
         if let Ok(known) = &found {
             self.lies_here(Arc::clone(known));
         }
-        let Some(entry) = self.entries.get_mut(reference) else { return };
-        (entry.busy, entry.due) = (false, again.map(|pause| Instant::now() + pause));
+        let Some(entry) = self.entries.get_mut(reference) else { return true };
+        let is_outdated = entry.busy.take() != Some(self.changes);
+        entry.due = again.map(|pause| Instant::now() + pause);
         match found {
             Ok(known) => {
                 entry.waiting = entry.waiting.take().filter(|waiting| waiting.digest() != known.digest());
                 (entry.ready, entry.problem) = (Some(known), None);
             }
-            Err(problem) => entry.problem = Some(problem),
+            Err(problem) => {
+                // Whom that was asked about may be trusted by now.
+                if is_outdated && matches!(problem, Unready::Refused(_)) {
+                    entry.due = Some(Instant::now());
+                }
+                entry.problem = Some(problem);
+            }
         }
+        is_outdated
     }
 
     /// What is to be followed from now on; returns what was not followed so before.
     pub(super) fn follow(&mut self, followed: &[Followed]) -> Vec<String> {
-        let now = self.now();
+        let (now, changes) = (self.now(), self.changes);
         for (reference, entry) in &mut self.entries {
             if followed.iter().all(|followed| followed.reference != *reference) {
                 (entry.followed, entry.waiting) = (None, None);
@@ -184,7 +199,7 @@ impl Catalogue {
         for Followed { reference, approval } in followed {
             let entry = self.entries.entry(reference.clone()).or_default();
             if entry.followed.replace(*approval) != Some(*approval) {
-                (entry.used, entry.busy) = (now.into(), true);
+                (entry.used, entry.busy) = (now.into(), Some(changes));
                 new.push(reference.clone());
             }
         }
@@ -199,7 +214,7 @@ impl Catalogue {
     /// What a followed tag stands for anew waits for approval; none if it stands for what it did.
     pub(super) fn wait(&mut self, reference: &str, waiting: Option<Arc<Known>>, poll: Duration) {
         let Some(entry) = self.entries.get_mut(reference) else { return };
-        (entry.busy, entry.due, entry.problem) = (false, Some(Instant::now() + poll), None);
+        (entry.busy, entry.due, entry.problem) = (None, Some(Instant::now() + poll), None);
         if entry.ready.is_none() && waiting.is_some() {
             let text = format!("{reference} waits for approval: `causeway firmware pin {reference}`");
             entry.problem = Some(Unready::Refused(text));
@@ -264,10 +279,11 @@ impl Catalogue {
 
     /// The references that are to be asked for again now; they count as asked.
     pub(super) fn due(&mut self, now: Instant) -> Vec<String> {
-        let is_due = |entry: &Entry| !entry.busy && entry.due.is_some_and(|due| due <= now);
+        let changes = self.changes;
+        let is_due = |entry: &Entry| entry.busy.is_none() && entry.due.is_some_and(|due| due <= now);
         let due = self.entries.iter_mut().filter(|(_, entry)| is_due(entry));
         due.map(|(reference, entry)| {
-            (entry.busy, entry.due) = (true, None);
+            (entry.busy, entry.due) = (Some(changes), None);
             reference.clone()
         })
         .collect()
@@ -280,8 +296,9 @@ impl Catalogue {
         }
     }
 
-    /// The same for all that was refused.
+    /// The same for all that was refused, or is when what is at work ends: others are trusted now.
     pub(super) fn hasten_refused(&mut self) {
+        self.changes += 1;
         let refused = |entry: &&mut Entry| matches!(entry.problem, Some(Unready::Refused(_)));
         for due in self.entries.values_mut().filter(refused).filter_map(|entry| entry.due.as_mut()) {
             *due = Instant::now();
@@ -290,7 +307,7 @@ impl Catalogue {
 
     /// When the next reference is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.entries.values().filter(|entry| !entry.busy).filter_map(|entry| entry.due).min()
+        self.entries.values().filter(|entry| entry.busy.is_none()).filter_map(|entry| entry.due).min()
     }
 
     /// Everything that is known, each once for each reference.

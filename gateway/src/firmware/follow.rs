@@ -31,7 +31,8 @@ impl Shared {
         if approval && locked != Some(newest) {
             let release = &known.release;
             tracing::info!(reference, version = release.version, digest = %newest, "a followed tag moved; it waits for approval");
-            self.write().wait(reference, Some(known), self.config.poll);
+            self.write().wait(reference, Some(Arc::clone(&known)), self.config.poll);
+            self.judge_known(&known);
             return self.hold();
         }
         match self.artifacts.pin(&tag, newest) {
@@ -61,14 +62,15 @@ impl Shared {
         Ok(known)
     }
 
-    fn take_over(&self, reference: &str, known: Arc<Known>) {
+    pub(super) fn take_over(&self, reference: &str, known: Arc<Known>) {
         let (version, digest) = (known.release.version.clone(), known.digest());
         tracing::info!(reference, version, %digest, "a tag stands for another release");
         let again = self.read().followed(reference).map(|_| self.config.poll);
         // Whoever pinned it asked for it.
         let forgotten = self.write().ask(reference);
         self.metrics.forgotten(forgotten);
-        self.write().found(reference, Ok(known), again);
+        self.write().found(reference, Ok(Arc::clone(&known)), again);
+        self.judge_known(&known);
         self.hold();
     }
 

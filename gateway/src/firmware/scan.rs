@@ -54,13 +54,7 @@ impl Shared {
     pub(super) fn scan(&self) {
         // Not in the loop's head: the lock would be held while what is refused is noted.
         let all = self.read().all();
-        for known in all {
-            // What was swept away is fetched again by whoever wants it; what is refused is not used any more.
-            if let Err(error @ FetchError::Refused { .. }) = self.judge_again(&known) {
-                self.write().refuse(&known, &unready(&error));
-                self.images.close(&known.release.image);
-            }
-        }
+        all.iter().for_each(|known| self.judge_known(known));
         self.look(&BTreeSet::new());
         self.hold();
     }
@@ -128,6 +122,18 @@ impl Shared {
         match listed.reference.parse::<Reference>() {
             Ok(reference) => self.note(reference.at(listed.digest), From::Here),
             Err(_) => true,
+        }
+    }
+
+    /// What is known and may not be used any more is forgotten and closed.
+    ///
+    /// Whoever changes the trust stores it, then has the catalogue note that, then asks for a scan. So what was judged
+    /// before and became known after that scan is used no more if it is judged again once it is known.
+    pub(super) fn judge_known(&self, known: &Known) {
+        // What was swept away is fetched again by whoever wants it; what is refused is not used any more.
+        if let Err(error @ FetchError::Refused { .. }) = self.judge_again(known) {
+            self.write().refuse(known, &unready(&error));
+            self.images.close(&known.release.image);
         }
     }
 

@@ -12,6 +12,8 @@ use crate::artifacts::manifest::{IMAGE_MANIFEST, REF_NAME};
 use crate::artifacts::{Access, Descriptor, Manifest, Settings};
 use crate::config::{ArtifactsConfig, TrustConfig};
 
+mod meanwhile;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gateway's folders, with a layout in which firmware is published.

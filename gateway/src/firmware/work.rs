@@ -134,7 +134,7 @@ impl Shared {
     fn open(&self, image: &Digest, from: From) -> Found<()> {
         let known = self.read().by_image(image);
         match (known, self.patches.by_digest(image)) {
-            (Some(known), _) => self.provide(&known, from),
+            (Some(known), _) => self.open_known(&known, from),
             (None, Some((way, made))) => match self.open_patch(way, made) {
                 Some(blob) => {
                     self.images.put(&image.to_string(), Ok(Image(blob)));
@@ -146,7 +146,18 @@ impl Shared {
         }
     }
 
-    fn found(&self, reference: &str, found: Result<Arc<Known>, Unready>) {
+    /// Opens the image of a release that was known just now; closes it if that was refused while it was read.
+    pub(super) fn open_known(&self, known: &Known, from: From) -> Found<()> {
+        let opened = self.provide(known, from);
+        if matches!(opened, Found::Yes(())) && self.read().by_image(&known.said.image).is_none() {
+            self.images.close(&known.release.image);
+            return Found::No(Unready::Unknown);
+        }
+        opened
+    }
+
+    /// Notes what came of asking for a reference.
+    pub(super) fn found(&self, reference: &str, found: Result<Arc<Known>, Unready>) {
         match &found {
             Ok(known) => {
                 let (release, digest) = (&known.release, known.digest());
@@ -158,7 +169,11 @@ impl Shared {
             }
         }
         let again = found.is_err().then_some(self.config.retry);
-        self.write().found(reference, found, again);
+        let known = found.as_ref().ok().cloned();
+        let is_outdated = self.write().found(reference, found, again);
+        if let (Some(known), true) = (known, is_outdated) {
+            self.judge_known(&known);
+        }
         self.hold();
     }
 

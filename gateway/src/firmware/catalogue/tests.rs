@@ -92,6 +92,18 @@ fn what_is_refused_from_now_on_is_asked_for_again_at_once() {
 }
 
 #[test]
+fn what_was_asked_about_before_the_trust_changed_and_refused_is_asked_for_again_at_once() {
+    let mut catalogue = Catalogue::new(2);
+    let refused = || Err(Unready::Refused("it has no signature".to_owned()));
+    catalogue.ask(REFERENCE);
+    catalogue.hasten_refused();
+    catalogue.found(REFERENCE, refused(), Some(RETRY));
+    assert_eq!(due_in(&mut catalogue, Duration::ZERO), [REFERENCE]);
+    catalogue.found(REFERENCE, refused(), Some(RETRY));
+    assert!(due_in(&mut catalogue, Duration::ZERO).is_empty(), "nothing has changed since");
+}
+
+#[test]
 fn of_more_references_than_are_known_those_go_that_nobody_asked_for_the_longest() {
     let mut catalogue = Catalogue::new(2);
     let kept = Followed { reference: "oci://r.lan/motor:latest".to_owned(), approval: true };
