@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
@@ -29,13 +29,6 @@ pub use self::blob::Blob;
 /// Held by a gateway for as long as it runs.
 const GATEWAY_LOCK: &str = "gateway.lock";
 
-/// Held for as long as the index is read and written back.
-const INDEX_LOCK: &str = "index.lock";
-
-/// Another process holds the lock of the index for as long as it writes one small file.
-const LOCK_DEADLINE: Duration = Duration::from_secs(10);
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
-
 /// The cache cannot be used, or not for this.
 #[derive(Debug, Error)]
 pub enum CacheError {
@@ -43,12 +36,6 @@ pub enum CacheError {
     #[error("{path} is in use by another gateway; give each its own `artifacts.dir`", path = .path.display())]
     InUse {
         /// The folder.
-        path: PathBuf,
-    },
-    /// A lock that is held for longer than anybody should.
-    #[error("{path} is locked by another process for more than 10 s; see what it does", path = .path.display())]
-    Locked {
-        /// The lock.
         path: PathBuf,
     },
     /// Everything in it is in use.
@@ -288,16 +275,7 @@ impl Cache {
 
     /// Nobody else changes the index meanwhile.
     pub(super) fn lock(&self) -> Result<File, CacheError> {
-        let path = self.path().join(INDEX_LOCK);
-        let file = lock_file(&path)?;
-        let deadline = Instant::now() + LOCK_DEADLINE;
-        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            if Instant::now() >= deadline {
-                return Err(CacheError::Locked { path });
-            }
-            std::thread::sleep(LOCK_PAUSE);
-        }
-        Ok(file)
+        Ok(self.layout.lock()?)
     }
 
     /// The result of reading an entry; what is damaged is removed and not there.
@@ -347,19 +325,9 @@ impl Cache {
 
 /// Takes the folder for one gateway.
 fn claim(folder: &Path) -> Result<File, CacheError> {
-    let file = lock_file(&folder.join(GATEWAY_LOCK))?;
+    let file = files::open_lock(&folder.join(GATEWAY_LOCK))?;
     let taken = flock(&file, FlockOperation::NonBlockingLockExclusive);
     taken.map_err(|_| CacheError::InUse { path: folder.to_owned() })?;
-    Ok(file)
-}
-
-fn lock_file(path: &Path) -> Result<File, FileError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(files::flags());
-    let file = options.open(path).map_err(|source| FileError::disk(path, source))?;
-    let folder = path.parent().unwrap_or(path);
-    files::adopt(&file, folder).map_err(|source| FileError::disk(path, source))?;
     Ok(file)
 }
 

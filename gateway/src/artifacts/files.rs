@@ -101,6 +101,16 @@ pub(super) fn open_regular(path: &Path) -> Result<Option<File>, FileError> {
     if metadata.is_file() { Ok(Some(file)) } else { Err(no_file()) }
 }
 
+/// A file that is there to be locked, made where there is none.
+pub(super) fn open_lock(path: &Path) -> Result<File, FileError> {
+    let disk = |source| FileError::disk(path, source);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags());
+    let file = options.open(path).map_err(disk)?;
+    adopt(&file, path.parent().unwrap_or(path)).map_err(disk)?;
+    Ok(file)
+}
+
 /// A regular file of this machine's operator, who may lead to it by a link.
 pub(super) fn open_own(path: &Path) -> Result<File, FileError> {
     let disk = |source| FileError::disk(path, source);

@@ -7,8 +7,10 @@ mod draft;
 
 use std::fmt::Display;
 use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,14 @@ pub use self::draft::Draft;
 const MARKER: &str = "oci-layout";
 const INDEX: &str = "index.json";
 const BLOBS: &str = "blobs/sha256";
+
+/// Held for as long as the index is read and written back. The marker cannot be: a layout that is begun has none yet.
+const LOCK: &str = "index.lock";
+
+/// Another process holds the lock for as long as it writes one small file.
+const LOCK_DEADLINE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
 const VERSION: &str = "1.0.0";
 
 /// The largest `index.json` that is read.
@@ -56,6 +66,12 @@ pub enum LayoutError {
         /// What its bytes are known by.
         found: Digest,
     },
+    /// A lock that is held for longer than anybody should.
+    #[error("{path} is locked by another process for more than 10 s; see what it does", path = .path.display())]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+    },
     /// A file in it.
     #[error(transparent)]
     File(#[from] FileError),
@@ -68,6 +84,9 @@ impl LayoutError {
         match self {
             Self::NoLayout { .. } | Self::NotFound { .. } => FetchError::not_found(reference, self),
             Self::Damaged { .. } => FetchError::refused(reference, Because::Digest, self),
+            Self::Locked { ref path } => {
+                FetchError::disk(path, io::Error::new(io::ErrorKind::WouldBlock, self.to_string()))
+            }
             Self::File(error) => error.about(reference),
         }
     }
@@ -133,24 +152,31 @@ impl Layout {
     /// # Errors
     /// It cannot be made, or what is there is no layout.
     pub fn create(path: &Path) -> Result<Self, LayoutError> {
-        let is_new = !path.exists();
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path.join(BLOBS));
+        let blobs = path.join(BLOBS);
+        let mut missing: Vec<_> = blobs.ancestors().take(3).filter(|folder| !folder.exists()).collect();
+        missing.reverse();
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&blobs);
         made.map_err(|source| FileError::disk(path, source))?;
         let layout = Self(path.to_owned());
-        if is_new {
-            // Each belongs to whom the folder above it does.
-            let mut folders: Vec<_> = path.join(BLOBS).ancestors().take(3).map(Path::to_owned).collect();
-            folders.reverse();
-            for folder in folders {
-                files::adopt_folder(&folder).map_err(|source| FileError::disk(&folder, source))?;
-            }
+        // Each that was made belongs to whom the folder above it does.
+        for folder in missing {
+            files::adopt_folder(folder).map_err(|source| FileError::disk(folder, source))?;
         }
         if layout.small(MARKER, MAX_INDEX)?.is_none() {
-            layout.write_index(&[])?;
-            let marker = serde_json::to_vec(&Marker { version: VERSION.to_owned() }).unwrap_or_default();
-            layout.replace(MARKER, &marker)?;
+            layout.begin()?;
         }
         Self::open(path)
+    }
+
+    /// Makes an empty layout of a folder, unless somebody else was faster.
+    fn begin(&self) -> Result<(), LayoutError> {
+        let _lock = self.lock()?;
+        if self.small(MARKER, MAX_INDEX)?.is_some() {
+            return Ok(());
+        }
+        self.write_index(&[])?;
+        let marker = serde_json::to_vec(&Marker { version: VERSION.to_owned() }).unwrap_or_default();
+        self.replace(MARKER, &marker)
     }
 
     /// The folder.
@@ -175,15 +201,18 @@ impl Layout {
     /// Nobody else who asks for this changes the index until the file is dropped.
     ///
     /// # Errors
-    /// The disk.
+    /// Somebody else has it for longer than anybody should, or the disk.
     pub fn lock(&self) -> Result<File, LayoutError> {
-        let path = self.0.join(MARKER);
-        let lock = || {
-            let file = File::open(&path)?;
-            flock(&file, FlockOperation::LockExclusive)?;
-            Ok(file)
-        };
-        Ok(lock().map_err(|source| FileError::disk(&path, source))?)
+        let path = self.0.join(LOCK);
+        let file = files::open_lock(&path)?;
+        let deadline = Instant::now() + LOCK_DEADLINE;
+        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Instant::now() >= deadline {
+                return Err(LayoutError::Locked { path });
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        Ok(file)
     }
 
     /// Replaces the index in one step.

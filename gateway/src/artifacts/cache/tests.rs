@@ -1,6 +1,7 @@
 //! What stays, what goes, and what is made of entries that somebody changed.
 
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use super::super::signature::{KeyKind, Payload, PrivateKey};
 use super::*;

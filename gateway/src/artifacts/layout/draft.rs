@@ -1,12 +1,13 @@
 //! A blob that is being written: a file that has its name only when its bytes are whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::super::digest::Digest;
 use super::super::files::{self, FileError};
@@ -26,23 +27,24 @@ pub struct Draft {
 impl Draft {
     pub(super) fn create(layout: &Layout) -> Result<Self, FileError> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = layout.blobs().join(format!("{PREFIX}{}.{number}", std::process::id()));
-        let disk = |source| FileError::disk(&path, source);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600).custom_flags(files::flags());
-        let opened = match options.open(&path) {
-            // A process of this number ended without taking its draft with it.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                fs::remove_file(&path).and_then(|()| options.open(&path))
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = layout.blobs().join(format!("{PREFIX}{}.{number}", std::process::id()));
+            let disk = |source| FileError::disk(&path, source);
+            match options.open(&path) {
+                Ok(file) if is_taken(&file).map_err(disk)? => {
+                    files::adopt(&file, &layout.blobs()).map_err(disk)?;
+                    return Ok(Self { layout: layout.clone(), path: Some(path), file });
+                }
+                // Whoever tidies was faster.
+                Ok(_) => {}
+                // Of a process of this number that is no more, or that is in another container.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => remove_if_abandoned(&path)?,
+                Err(error) => return Err(disk(error)),
             }
-            other => other,
-        };
-        let file = opened.map_err(disk)?;
-        files::adopt(&file, &layout.blobs()).map_err(disk)?;
-        // What a process is writing has its lock; see `remove_abandoned`.
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| disk(error.into()))?;
-        Ok(Self { layout: layout.clone(), path: Some(path), file })
+        }
     }
 
     /// Appends bytes.
@@ -95,10 +97,29 @@ pub(super) fn remove_abandoned(folder: &Path) -> Result<(), FileError> {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        let Some(file) = files::open_regular(&entry.path())? else { continue };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            fs::remove_file(entry.path()).map_err(disk)?;
-        }
+        remove_if_abandoned(&entry.path())?;
     }
     Ok(())
+}
+
+/// What a process is writing has its lock.
+fn remove_if_abandoned(path: &Path) -> Result<(), FileError> {
+    let Some(file) = files::open_regular(path)? else { return Ok(()) };
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(());
+    }
+    match fs::remove_file(path) {
+        // It was finished just now.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|source| FileError::disk(path, source)),
+    }
+}
+
+/// Takes the lock of a new draft; whether nobody has taken it for an abandoned one before that.
+fn is_taken(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file.metadata()?.nlink() > 0),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -97,6 +97,52 @@ fn a_draft_becomes_a_blob_only_when_it_is_whole() {
     assert_eq!(count(), 1);
 }
 
+#[test]
+fn a_draft_that_another_process_writes_is_left_to_it() {
+    let (_home, layout) = layout();
+    let draft = layout.draft().unwrap();
+    let name = fs::read_dir(layout.blobs()).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+    let (process, number) = name.rsplit_once('.').unwrap();
+    let number: u64 = number.parse().unwrap();
+    // Another container's, whose processes have the same numbers; other tests take numbers too.
+    let names = (number + 1..number + 200).map(|number| layout.blobs().join(format!("{process}.{number}")));
+    let theirs: Vec<_> = names.filter_map(|name| Some((File::create_new(&name).ok()?, name))).collect();
+    for (file, _) in &theirs {
+        flock(file, FlockOperation::NonBlockingLockExclusive).unwrap();
+    }
+    layout.keep(b"ours").unwrap();
+    assert!(theirs.iter().all(|(_, name)| name.exists()));
+    drop(draft);
+}
+
+#[test]
+fn of_those_who_publish_first_in_a_new_layout_none_is_lost() {
+    const PUBLISHERS: usize = 6;
+    for _ in 0..20 {
+        let home = tempfile::tempdir().unwrap();
+        let (path, together) = (home.path().join("layout"), std::sync::Barrier::new(PUBLISHERS));
+        let publish = |name: usize| {
+            together.wait();
+            let layout = Layout::create(&path).unwrap();
+            let _lock = layout.lock().unwrap();
+            let mut index = layout.index().unwrap();
+            let mut entry = Entry { manifest: Descriptor::of(IMAGE_INDEX, b"one") };
+            entry.manifest.annotations.insert(REF_NAME.to_owned(), name.to_string());
+            index.push(entry);
+            layout.write_index(&index).unwrap();
+        };
+        std::thread::scope(|scope| {
+            (0..PUBLISHERS).for_each(|name| {
+                drop(scope.spawn({
+                    let publish = &publish;
+                    move || publish(name)
+                }))
+            })
+        });
+        assert_eq!(Layout::open(&path).unwrap().index().unwrap().len(), PUBLISHERS);
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_the_readers_panic(bytes in proptest::prelude::any::<Vec<u8>>(), text in "[a-zA-Z0-9:{}\\[\\]\", ]{0,80}") {
@@ -117,12 +163,21 @@ fn what_root_makes_belongs_to_the_owner_of_the_folder_above() {
     if !rustix::process::geteuid().is_root() {
         return eprintln!("skipped: only root makes what is not its own");
     }
-    let home = tempfile::tempdir().unwrap();
-    chown(home.path(), Some(4321), Some(4321)).unwrap();
-    let layout = Layout::create(&home.path().join("firmware")).unwrap();
-    let blob = layout.blob_path(&layout.keep(b"image").unwrap());
-    for made in [layout.path(), &layout.path().join("blobs"), &layout.blobs(), &layout.path().join(INDEX), &blob] {
-        let made_by = fs::metadata(made).unwrap();
-        assert_eq!((made_by.uid(), made_by.gid()), (4321, 4321), "{}", made.display());
+    for is_there in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("firmware");
+        if is_there {
+            fs::create_dir(&path).unwrap();
+            chown(&path, Some(4321), Some(4321)).unwrap();
+        } else {
+            chown(home.path(), Some(4321), Some(4321)).unwrap();
+        }
+        let layout = Layout::create(&path).unwrap();
+        let blob = layout.blob_path(&layout.keep(b"image").unwrap());
+        drop(layout.lock().unwrap());
+        for made in [&path, &path.join("blobs"), &layout.blobs(), &path.join(INDEX), &path.join(LOCK), &blob] {
+            let made_by = fs::metadata(made).unwrap();
+            assert_eq!((made_by.uid(), made_by.gid()), (4321, 4321), "{}", made.display());
+        }
     }
 }
