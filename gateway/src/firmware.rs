@@ -29,7 +29,7 @@ use crate::config::FirmwareConfig;
 use self::catalogue::{Catalogue, named};
 use self::find::{Found, From};
 use self::images::Images;
-use self::patches::{Asked, Order, Patches};
+use self::patches::{Asked, Order, Patches, Way};
 use self::scan::Seen;
 use self::work::Job;
 
@@ -221,14 +221,30 @@ impl Firmware {
             Asked::Made(made) => Ok(Some(made.patch())),
             Asked::None => Ok(None),
             Asked::Making => Err(Unready::Fetching),
-            Asked::Make if self.queues.patches.try_send(order).is_ok() => Err(Unready::Fetching),
-            // Too many at once: this device gets the image.
+            // With too many at once this device gets the image.
             Asked::Make => {
-                self.shared.patches.forget(way);
-                self.shared.metrics.patch("busy");
+                if self.order(order, Patches::forget) {
+                    Err(Unready::Fetching)
+                } else {
+                    Ok(None)
+                }
+            }
+            Asked::MakeAgain => {
+                self.order(order, Patches::put_off);
                 Ok(None)
             }
         }
+    }
+
+    /// Has a patch made, if there is room for one more.
+    fn order(&self, order: Order, without_room: impl FnOnce(&Patches, Way)) -> bool {
+        let way = order.way();
+        let is_ordered = self.queues.patches.try_send(order).is_ok();
+        if !is_ordered {
+            without_room(&self.shared.patches, way);
+            self.shared.metrics.patch("busy");
+        }
+        is_ordered
     }
 
     /// These tags are followed from now on, and no others: what they stand for is asked every `firmware.poll`. With

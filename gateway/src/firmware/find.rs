@@ -182,8 +182,7 @@ impl Shared {
         }
         let mut fetched = self.fetch_image(known, from);
         // What patches could be made of goes before a release that is asked for.
-        if matches!(&fetched, Err(error) if error.is_full()) && self.write().let_bases_go() {
-            self.hold();
+        if matches!(&fetched, Err(error) if error.is_full()) && self.let_bases_go() {
             fetched = self.fetch_image(known, from);
         }
         match fetched {

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use super::find::{Found, From};
 use super::{Known, Patch, Shared};
+use crate::artifacts::cache::CacheError;
 use crate::artifacts::manifest::EMPTY;
 use crate::artifacts::{Blob, Descriptor, Digest, Listed, Manifest, Reference};
 use crate::config::PatchesConfig;
@@ -57,6 +58,8 @@ struct Entry {
 #[derive(Clone, Copy)]
 enum State {
     Making,
+    /// It could not be made before and is tried again; nobody waits for that.
+    MakingAgain,
     Made(Made),
     /// There is none that is worth it.
     None,
@@ -85,6 +88,8 @@ pub(super) enum Asked {
     Making,
     /// The caller has it made.
     Make,
+    /// The same, and there is none until then: a device that asks less often than it is tried would wait for ever.
+    MakeAgain,
 }
 
 impl Patches {
@@ -115,10 +120,10 @@ impl Patches {
                 State::Making => Asked::Making,
                 State::Made(made) => Asked::Made(made),
                 State::NotNow(until) if until <= Instant::now() => {
-                    entry.state = State::Making;
-                    Asked::Make
+                    entry.state = State::MakingAgain;
+                    Asked::MakeAgain
                 }
-                State::None | State::NotNow(_) => Asked::None,
+                State::MakingAgain | State::None | State::NotNow(_) => Asked::None,
             };
         }
         table.put(way, State::Making, self.config.keep);
@@ -128,6 +133,11 @@ impl Patches {
     /// What came of making one.
     fn note_outcome(&self, way: Way, state: State) {
         self.table().put(way, state, self.config.keep);
+    }
+
+    /// It could not be ordered; the next one tries that.
+    pub(super) fn put_off(&self, way: Way) {
+        self.note_outcome(way, State::NotNow(Instant::now()));
     }
 
     /// It is asked for again by the next one.
@@ -175,7 +185,8 @@ impl Table {
         self.uses += 1;
         self.ways.insert(way, Entry { state, used: self.uses });
         while self.ways.len() > keep {
-            let others = self.ways.iter().filter(|(_, entry)| !matches!(entry.state, State::Making));
+            let is_making = |entry: &Entry| matches!(entry.state, State::Making | State::MakingAgain);
+            let others = self.ways.iter().filter(|(_, entry)| !is_making(entry));
             let Some(oldest) = others.min_by_key(|(_, entry)| entry.used).map(|(way, _)| *way) else { break };
             self.ways.remove(&oldest);
         }
@@ -184,7 +195,7 @@ impl Table {
     fn made(&self) -> impl Iterator<Item = (Way, Made)> {
         self.ways.iter().filter_map(|(way, entry)| match entry.state {
             State::Made(made) => Some((*way, made)),
-            State::Making | State::None | State::NotNow(_) => None,
+            State::Making | State::MakingAgain | State::None | State::NotNow(_) => None,
         })
     }
 }
@@ -244,7 +255,12 @@ impl Shared {
             // Whatever two images do to the sorting, the gateway serves the one that is asked for.
             Err(_) => return Err("failed"),
         };
-        self.keep_patch(order.way(), &bytes).map_err(|error| {
+        let mut kept = self.keep_patch(order.way(), &bytes);
+        // What other patches could be made of goes before one that a device waits for.
+        if matches!(kept, Err(CacheError::Full { .. })) && self.let_bases_go() {
+            kept = self.keep_patch(order.way(), &bytes);
+        }
+        kept.map_err(|error| {
             tracing::warn!(%error, "a patch is not kept");
             "not-kept"
         })
@@ -261,7 +277,7 @@ impl Shared {
         blob.bytes().ok()
     }
 
-    fn keep_patch(&self, (from, to): Way, bytes: &[u8]) -> Result<Made, crate::artifacts::cache::CacheError> {
+    fn keep_patch(&self, (from, to): Way, bytes: &[u8]) -> Result<Made, CacheError> {
         let layer = Descriptor::of(LAYER, bytes);
         let said = [(FROM_IMAGE, from.to_string()), (TO_IMAGE, to.to_string()), (WRITTEN_AS, FORMAT.to_owned())];
         let annotations: BTreeMap<String, String> = said.map(|(key, value)| (key.to_owned(), value)).into();

@@ -10,7 +10,7 @@ use super::*;
 use crate::artifacts::layout::{Entry, Layout};
 use crate::artifacts::manifest::{IMAGE_MANIFEST, REF_NAME};
 use crate::artifacts::{Access, Descriptor, Manifest, Settings};
-use crate::config::{ArtifactsConfig, TrustConfig};
+use crate::config::{ArtifactsConfig, Size, TrustConfig};
 
 mod meanwhile;
 
@@ -37,9 +37,14 @@ impl Ground {
     }
 
     fn artifacts(&self, unsigned: &[&str]) -> Artifacts {
+        self.bounded(unsigned, ArtifactsConfig::default().max_bytes)
+    }
+
+    fn bounded(&self, unsigned: &[&str], max_bytes: Size) -> Artifacts {
         let artifacts = ArtifactsConfig {
             dir: self.path("artifacts"),
             lockfile: self.path("plugins.lock"),
+            max_bytes,
             ..ArtifactsConfig::default()
         };
         let unsigned = unsigned.iter().map(|prefix| (*prefix).to_owned()).collect();
@@ -404,11 +409,9 @@ fn a_patch_is_made_of_an_image_of_the_own_layout_that_nobody_has_asked_for() {
     assert!(matches!(&made, Ok(Some(patch)) if patch.size < to.size / 10), "{made:?}");
 }
 
-#[test]
-fn there_is_no_patch_of_an_image_that_is_gone_until_it_is_back() {
-    let mut ground = Ground::new();
-    ground.config.retry = Duration::from_millis(1);
-    let (old, _, first, second) = two_releases(&ground);
+/// A gateway that knows two releases and has only the image of the second; and what brings the first one back.
+fn without_the_first(ground: &Ground) -> (Firmware, Arc<Release>, impl FnOnce()) {
+    let (old, _, first, second) = two_releases(ground);
     let digest = Digest::of(&old);
     let remove = |folder: &str| std::fs::remove_file(Layout::open(&ground.path(folder)).unwrap().blob_path(&digest));
     settled(|| ground_release(&ground.start(), &first)).unwrap();
@@ -416,11 +419,56 @@ fn there_is_no_patch_of_an_image_that_is_gone_until_it_is_back() {
     let to = settled(|| firmware.release(&second)).unwrap();
     remove("artifacts").unwrap();
     remove("stick").unwrap();
+    let stick = ground.path("stick");
+    let bring_back = move || {
+        Layout::open(&stick).unwrap().keep(&old).unwrap();
+    };
+    (firmware, to, bring_back)
+}
+
+#[test]
+fn there_is_no_patch_of_an_image_that_is_gone_until_it_is_back() {
+    let mut ground = Ground::new();
+    ground.config.retry = Duration::from_millis(1);
+    let (firmware, to, bring_back) = without_the_first(&ground);
     let known = formats(&[PATCH_FORMAT]);
     assert_eq!(settled(|| firmware.patch("motor", "0.1.0", &to, &known)), Ok(None));
-    Layout::open(&ground.path("stick")).unwrap().keep(&old).unwrap();
+    bring_back();
     let patch = until("it is made", || firmware.patch("motor", "0.1.0", &to, &known).ok().flatten());
     assert!(patch.size < to.size / 10, "{patch:?}");
+}
+
+#[test]
+fn while_a_patch_cannot_be_made_it_is_none_for_those_too_who_ask_less_often_than_it_is_tried() {
+    let known = formats(&[PATCH_FORMAT]);
+    // However long it is since it was tried: the first one who asks is told to wait, and nobody after that.
+    for retry in [Duration::from_secs(600), Duration::ZERO] {
+        let mut ground = Ground::new();
+        ground.config.retry = retry;
+        let (firmware, to, _) = without_the_first(&ground);
+        let ask = || firmware.patch("motor", "0.1.0", &to, &known);
+        assert_eq!(ask(), Err(Unready::Fetching));
+        assert_eq!(settled(ask), Ok(None));
+        for _ in 0..100 {
+            assert_eq!(ask(), Ok(None), "tried again after {retry:?}");
+        }
+    }
+}
+
+#[test]
+fn what_patches_could_be_made_of_gives_way_to_a_patch_that_is_made() {
+    let ground = Ground::new();
+    let (_, _, first, second) = two_releases(&ground);
+    let start = |most| {
+        let artifacts = ground.bounded(&["oci-layout://"], most);
+        Firmware::start(&ground.config, &artifacts, FirmwareMetrics::default()).unwrap()
+    };
+    settled(|| ground_release(&start(Size::mib(1)), &first)).unwrap();
+    // Room for two images of 80 000 bytes and what is said of them, and not for a patch.
+    let firmware = start(Size(161_500));
+    let to = settled(|| firmware.release(&second)).unwrap();
+    let patch = settled(|| firmware.patch("motor", "0.1.0", &to, &formats(&[PATCH_FORMAT]))).unwrap().unwrap();
+    settled(|| firmware.image(&patch.image)).unwrap();
 }
 
 #[test]
@@ -439,7 +487,7 @@ fn a_patch_that_is_not_worth_it_is_none() {
 #[test]
 fn images_that_would_take_more_memory_than_is_allowed_get_no_patch() {
     let mut ground = Ground::new();
-    ground.config.patches.max_memory = crate::config::Size::kib(64);
+    ground.config.patches.max_memory = Size::kib(64);
     let (_, _, first, second) = two_releases(&ground);
     let firmware = ground.start();
     settled(|| firmware.release(&first)).unwrap();

@@ -180,6 +180,23 @@ impl Shared {
     /// What is needed stays in the cache.
     pub(super) fn hold(&self) {
         let needed = self.read().needed();
+        self.retain(&needed);
+    }
+
+    /// What patches could be made of may go, because there is no room; whether there was any.
+    pub(super) fn let_bases_go(&self) -> bool {
+        let mut catalogue = self.write();
+        if !catalogue.let_bases_go() {
+            return false;
+        }
+        // Before somebody asks for a patch of one again.
+        let needed = catalogue.needed();
+        drop(catalogue);
+        self.retain(&needed);
+        true
+    }
+
+    fn retain(&self, needed: &[Arc<Known>]) {
         let roots = needed.iter().flat_map(|known| [known.digest(), known.said.image]);
         self.artifacts.retain(roots.chain(self.patches.needed()));
         self.metrics.releases(self.read().len());
