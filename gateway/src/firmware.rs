@@ -169,16 +169,25 @@ impl Firmware {
         }
     }
 
-    /// The same for an operator, who may have mended what was wrong: what failed is tried again at once.
+    /// The same for an operator, who may have mended what was wrong: what failed is tried again at once, and what comes
+    /// of that is told to the next one who insists.
     ///
     /// # Errors
-    /// It is not ready, or was not when it was last tried.
+    /// It is being fetched, or was not to be had since an operator insisted.
     pub fn insist(&self, reference: &str) -> Result<Arc<Release>, Unready> {
         let found = self.release(reference);
-        if found.is_err() {
-            self.shared.write().hasten(reference);
+        if found.is_ok() {
+            return found;
         }
-        found
+        let mut catalogue = self.shared.write();
+        if catalogue.is_told(reference) {
+            return found;
+        }
+        if catalogue.is_busy(reference) {
+            return Err(Unready::Fetching);
+        }
+        drop(catalogue);
+        Err(self.ask(reference))
     }
 
     /// The image, or the patch, of this digest. Never waits.

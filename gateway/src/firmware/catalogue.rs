@@ -78,6 +78,8 @@ struct Entry {
     used: AtomicU64,
     /// Followed, with approval or without.
     followed: Option<bool>,
+    /// An operator had it asked for and was not told what came of that.
+    insisted: bool,
     waiting: Option<Arc<Known>>,
 }
 
@@ -99,11 +101,13 @@ pub(super) struct Catalogue {
     uses: AtomicU64,
     /// Grows with each change of what is trusted.
     changes: u64,
+    /// What went and is not counted yet.
+    gone: u64,
 }
 
 impl Catalogue {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, entries: HashMap::new(), here: BTreeMap::new(), uses: AtomicU64::new(1), changes: 0 }
+        Self { most, entries: HashMap::new(), here: BTreeMap::new(), uses: AtomicU64::new(1), changes: 0, gone: 0 }
     }
 
     fn now(&self) -> u64 {
@@ -252,7 +256,13 @@ impl Catalogue {
             let oldest = others.min_by_key(|(_, here)| here.used.load(Ordering::Relaxed));
             let Some(oldest) = oldest.map(|(digest, _)| *digest) else { break };
             self.here.remove(&oldest);
+            self.gone += 1;
         }
+    }
+
+    /// How many releases went since this was last asked because others lie here.
+    pub(super) fn gone(&mut self) -> u64 {
+        std::mem::take(&mut self.gone)
     }
 
     fn is_ready(&self, digest: &Digest) -> bool {
@@ -289,14 +299,20 @@ impl Catalogue {
         .collect()
     }
 
-    /// What could not be had is asked for again now.
-    pub(super) fn hasten(&mut self, reference: &str) {
-        if let Some(due) = self.entries.get_mut(reference).and_then(|entry| entry.due.as_mut()) {
-            *due = Instant::now();
-        }
+    /// Whether what is known of a reference came of an operator's asking, which is told once.
+    pub(super) fn is_told(&mut self, reference: &str) -> bool {
+        let Some(entry) = self.entries.get_mut(reference) else { return false };
+        let is_told = entry.insisted && entry.busy.is_none();
+        entry.insisted = !is_told;
+        is_told
     }
 
-    /// The same for all that was refused, or is when what is at work ends: others are trusted now.
+    /// Whether a job for a reference is queued or at work.
+    pub(super) fn is_busy(&self, reference: &str) -> bool {
+        self.entries.get(reference).is_some_and(|entry| entry.busy.is_some())
+    }
+
+    /// What was refused is asked for again now, or when what is at work ends: others are trusted now.
     pub(super) fn hasten_refused(&mut self) {
         self.changes += 1;
         let refused = |entry: &&mut Entry| matches!(entry.problem, Some(Unready::Refused(_)));
@@ -318,20 +334,20 @@ impl Catalogue {
         all.into_values().cloned().collect()
     }
 
-    /// Whether the release with this manifest is known to lie here.
-    pub(super) fn knows(&self, manifest: &Digest) -> bool {
-        self.here.contains_key(manifest)
+    /// The release with this manifest, if it is known to lie here.
+    pub(super) fn here(&self, manifest: &Digest) -> Option<Arc<Known>> {
+        self.here.get(manifest).map(|here| Arc::clone(&here.known))
     }
 
     /// The releases of this name and version.
     pub(super) fn named(&self, name: &str, version: &str) -> Vec<Arc<Known>> {
-        let is_meant = |known: &&Arc<Known>| known.said.name == name && known.said.version == version;
+        let is_meant = |known: &&Arc<Known>| known.said.is(name, version);
         self.here.values().map(|here| &here.known).filter(is_meant).cloned().collect()
     }
 
     /// The one release of this name and version, to make a patch of; it is needed from now on.
     pub(super) fn base(&self, name: &str, version: &str) -> Option<Arc<Known>> {
-        let is_meant = |here: &&Here| here.known.said.name == name && here.known.said.version == version;
+        let is_meant = |here: &&Here| here.known.said.is(name, version);
         let mut meant = self.here.values().filter(is_meant);
         let base = meant.next()?;
         if meant.any(|other| other.known.said.image != base.known.said.image) {

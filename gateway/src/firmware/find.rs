@@ -89,8 +89,7 @@ impl Shared {
         let mut meant = self.read().named(name, version);
         if meant.is_empty() {
             // Somebody may have published it since.
-            self.scan();
-            meant = self.read().named(name, version);
+            meant = self.scan_for(|known| known.said.is(name, version));
         }
         let Some(first) = meant.first() else { return Found::No(Unready::Unknown) };
         if let Some(other) = meant.iter().find(|other| other.said.image != first.said.image) {

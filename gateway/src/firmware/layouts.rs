@@ -153,6 +153,13 @@ pub(super) enum ReadError {
     No(NoFirmware),
 }
 
+impl Said {
+    /// Whether it is the release of this name and version.
+    pub(super) fn is(&self, name: &str, version: &str) -> bool {
+        self.name == name && self.version == version
+    }
+}
+
 impl ReadError {
     /// Whether there was no room for it.
     pub(super) fn is_full(&self) -> bool {

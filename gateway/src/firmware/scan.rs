@@ -52,23 +52,34 @@ impl Shared {
 
     /// Sees all that lies here, and whether what is known may still be used.
     pub(super) fn scan(&self) {
+        self.scan_for(|_| false);
+    }
+
+    /// The same; returns what is meant of it, also if more lies here than is known at the same time.
+    pub(super) fn scan_for(&self, is_meant: impl Fn(&Known) -> bool) -> Vec<Arc<Known>> {
         // Not in the loop's head: the lock would be held while what is refused is noted.
         let all = self.read().all();
         all.iter().for_each(|known| self.judge_known(known));
-        self.look(&BTreeSet::new());
+        let mut meant = Vec::new();
+        self.look(&BTreeSet::new(), |known| {
+            if is_meant(&known) {
+                meant.push(known);
+            }
+        });
         self.hold();
+        meant
     }
 
     /// Sees what has come since it was last looked.
     pub(super) fn look_for_new(&self) {
         let before = self.seen.lock().clone();
-        if self.look(&before) {
+        if self.look(&before, drop) {
             self.hold();
         }
     }
 
-    /// Looks at what was not looked at before; whether there was any.
-    fn look(&self, before: &BTreeSet<Named>) -> bool {
+    /// Looks at what was not looked at before, and shows each release of it; whether there was any.
+    fn look(&self, before: &BTreeSet<Named>, mut show: impl FnMut(Arc<Known>)) -> bool {
         let (mut seen, mut any) = (BTreeSet::new(), false);
         for (shelf, index) in [(Shelf::Cache, self.index_of_cache()), (Shelf::Own, self.own_index())] {
             for entry in index.iter().filter(|entry| !entry.is_signature()) {
@@ -80,6 +91,10 @@ impl Shared {
                 any = true;
                 if self.settled(shelf, entry) {
                     seen.insert(named);
+                }
+                // Before the next one takes its place.
+                if let Some(known) = self.read().here(&entry.manifest.digest) {
+                    show(known);
                 }
             }
         }
@@ -106,7 +121,7 @@ impl Shared {
     /// Looks at one image; whether to look at it again would show the same, as long as nobody else is trusted.
     fn settled(&self, shelf: Shelf, entry: &Entry) -> bool {
         // Judged again before, if anybody was.
-        if self.read().knows(&entry.manifest.digest) {
+        if self.read().here(&entry.manifest.digest).is_some() {
             return true;
         }
         if shelf == Shelf::Own {

@@ -228,6 +228,18 @@ fn what_an_operator_insists_on_is_asked_for_again_at_once() {
 }
 
 #[test]
+fn an_operator_is_not_told_what_came_of_it_before_they_asked() {
+    let ground = Ground::new();
+    let reference = format!("oci-layout://{}:1.0.0", ground.path("stick").display());
+    let firmware = ground.start();
+    settled(|| firmware.release(&reference)).unwrap_err();
+    assert_eq!(firmware.insist(&reference), Err(Unready::Fetching));
+    let told = settled(|| firmware.insist(&reference)).unwrap_err();
+    assert!(matches!(told, Unready::Unavailable(_)), "{told:?}");
+    assert_eq!(firmware.insist(&reference), Err(Unready::Fetching), "it may have been mended since");
+}
+
+#[test]
 fn a_tag_that_was_pinned_is_listed_with_what_it_stands_for() {
     let ground = Ground::new();
     let reference = ground.blob("stable", b"image");
@@ -589,6 +601,28 @@ fn a_release_that_was_published_since_is_found_by_its_name() {
     assert_eq!(settled(|| firmware.release("motor:1.0.0")), Err(Unready::Unknown));
     ground.publish("firmware", "1.0.0", b"image");
     assert_eq!(until("it is found", || firmware.release("motor:1.0.0").ok()).size, 5);
+}
+
+#[test]
+fn of_more_releases_than_are_known_at_the_same_time_each_is_found_by_its_name() {
+    let mut ground = Ground::new();
+    ground.config.max_releases = 2;
+    let versions = ["1", "2", "3", "4", "5"];
+    for version in versions {
+        ground.publish("firmware", version, version.as_bytes());
+    }
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = FirmwareMetrics::new(&mut registry);
+    let firmware = Firmware::start(&ground.config, &ground.artifacts(&["oci-layout://"]), metrics).unwrap();
+    for version in versions {
+        let release = settled(|| firmware.release(&format!("motor:{version}"))).unwrap();
+        assert_eq!(release.checksum, Digest::of(version.as_bytes()).bytes());
+    }
+    let mut counted = String::new();
+    prometheus_client::encoding::text::encode(&mut counted, &registry).unwrap();
+    let forgotten = counted.lines().find_map(|line| line.strip_prefix("causeway_firmware_forgotten_total "));
+    // Three references, and three releases at the start already.
+    assert!(forgotten.is_some_and(|count| count.parse::<u64>().unwrap() >= 6), "{counted}");
 }
 
 #[test]

@@ -199,6 +199,8 @@ impl Shared {
     fn retain(&self, needed: &[Arc<Known>]) {
         let roots = needed.iter().flat_map(|known| [known.digest(), known.said.image]);
         self.artifacts.retain(roots.chain(self.patches.needed()));
-        self.metrics.releases(self.read().len());
+        let mut catalogue = self.write();
+        self.metrics.releases(catalogue.len());
+        self.metrics.forgotten(catalogue.gone());
     }
 }

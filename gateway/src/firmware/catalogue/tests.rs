@@ -60,7 +60,7 @@ fn a_reference_that_failed_says_why_until_it_is_asked_for_again() {
     let known = known("1.0.0");
     catalogue.found(REFERENCE, Ok(Arc::clone(&known)), None);
     assert_eq!(catalogue.find(REFERENCE), Some(Ok(Arc::clone(&known.release))));
-    assert!(catalogue.next_due().is_none() && catalogue.knows(&known.digest()));
+    assert!(catalogue.next_due().is_none() && catalogue.here(&known.digest()).is_some());
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn what_is_refused_from_now_on_is_asked_for_again_at_once() {
     let why = Unready::Refused("it is revoked".to_owned());
     catalogue.refuse(&known, &why);
     assert_eq!(catalogue.find(REFERENCE), Some(Err(why)));
-    assert!(!catalogue.knows(&known.digest()) && catalogue.named("motor", "1.0.0").is_empty());
+    assert!(catalogue.here(&known.digest()).is_none() && catalogue.named("motor", "1.0.0").is_empty());
     assert_eq!(due_in(&mut catalogue, Duration::from_millis(1)), [REFERENCE]);
 }
 
