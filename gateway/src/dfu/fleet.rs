@@ -142,11 +142,15 @@ impl Fleet {
     }
 
     /// Counts what a device is told, and sends it: at once, or when what has to be on the disk before it is. A command
-    /// that finds the store full or failing is not sent and does not count: the device asks again.
+    /// that finds the store full or failing is not sent and does not count: the device asks again. An order to start a
+    /// release that waits still is taken back when the device is told anything else.
     pub fn told(&self, device: &Device, orders: &Orders, step: &Step, reply: Message, line: &Line, now_ms: u64) {
         let parts = &self.parts;
         parts.metrics.told(step);
-        let Orders::Update(assignment) = orders else { return (line.publish)(reply) };
+        let Orders::Update(assignment) = orders else {
+            parts.take_back(&device.id, now_ms);
+            return (line.publish)(reply);
+        };
         let patch_size = parts.patch_size(device, &assignment.release, step);
         let changed = parts.table.change(&device.id, |id, entry| {
             let outcome = entry.standing.told(assignment, step, now_ms);

@@ -101,7 +101,7 @@ impl Standing {
         let mut outcome = Outcome::default();
         self.want(Wanted::Release(&assignment.release, &assignment.by), &mut outcome, now_ms);
         match step {
-            Step::Wait | Step::Sync => {}
+            Step::Wait | Step::Sync => outcome.taken_back = self.unsent(now_ms),
             Step::Write { offset, length, patch } => {
                 outcome.taken_back = self.unsent(now_ms);
                 if self.state != State::Transferring {

@@ -286,6 +286,24 @@ async fn an_order_to_start_is_not_sent_to_a_device_that_has_begun_anew() {
 }
 
 #[tokio::test]
+async fn an_order_to_start_is_not_sent_to_a_device_that_was_told_to_wait_since() {
+    let now = desire("2");
+    let paused = Desire { hold: Some(Hold::Paused), ..now.clone() };
+    let refused = Desire { refused: Some("older".to_owned()), ..now };
+    for (until_then, step) in [(paused, Step::Wait), (refused, Step::Sync)] {
+        let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
+        scene.transfers("a", 10);
+        *scene.assigned.lock().unwrap() = Some(until_then);
+        assert_eq!(scene.speaks("a", &says("1", Some(1_000)), 20), step);
+        scene.writes().await;
+        assert_eq!(scene.commands(), 3, "two blocks, and what it was told last");
+        assert!(scene.metrics().contains("causeway_dfu_unsent_total{reason=\"late\"} 1"), "{}", scene.metrics());
+        let stored = scene.store.read(dfu::all).await.unwrap();
+        assert_eq!(stored[0].1.attempts.of("2").made, 0, "it is no attempt");
+    }
+}
+
+#[tokio::test]
 async fn the_orders_follow_what_is_assigned_and_how_the_device_stands() {
     let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
     let device = scene.device("a");

@@ -113,6 +113,14 @@ impl Parts {
         sent.unwrap_or(false)
     }
 
+    /// The device is told something else than to start the release: an order that waits is none any more.
+    pub(super) fn take_back(&self, device: &str, now_ms: u64) {
+        let taken_back = self.table.change_known(device, |entry| entry.standing.unsent(now_ms).then(|| entry.record()));
+        if let Some(record) = taken_back.flatten() {
+            self.ledger.submit(&device.into(), record, []);
+        }
+    }
+
     /// An order to start a release does not go out: it does not count.
     pub(super) fn unsent(&self, reason: &'static str, device: &Arc<str>, number: u64) {
         self.metrics.unsent(reason);

@@ -197,6 +197,17 @@ fn a_device_that_lost_what_it_had_while_the_order_to_start_it_waited_begins_anew
 }
 
 #[test]
+fn an_order_to_start_is_taken_back_by_whatever_else_the_device_is_told() {
+    for step in [Step::Wait, Step::Sync, Step::Write { offset: 0, length: 600, patch: None }] {
+        let mut scene = Scene::new("2");
+        scene.hears("1", Some(("2", 1_000)));
+        scene.tells(&Step::Swap);
+        assert!(scene.tells(&step).taken_back, "{step:?}");
+        assert!(!scene.standing.sent() && scene.standing.attempts.of("2").made == 0);
+    }
+}
+
+#[test]
 fn a_device_that_counts_on_from_where_it_was_is_told_to_look_before_it_begins_anew() {
     let mut scene = Scene::new("2");
     scene.hears("1", None);
