@@ -224,6 +224,10 @@ impl Standing {
                 let reason = format!("it began {} anew more than {} times", target.version, limits.restarts);
                 self.fail(reason, limits, outcome, now_ms);
             }
+            State::Transferring if target.goes_astray(heard) && target.tally.restarts >= limits.restarts => {
+                let reason = format!("it was to begin {} anew more than {} times", target.version, limits.restarts);
+                self.fail(reason, limits, outcome, now_ms);
+            }
             State::Idle | State::Assigned | State::Transferring | State::Failed | State::Quarantined => {}
         }
     }
@@ -375,16 +379,16 @@ impl Standing {
     fn follow(&mut self, heard: &Heard) {
         let Some(target) = self.target.as_mut().filter(|_| self.state == State::Transferring) else { return };
         let offset = target.offset(heard);
-        if target.begins_anew(heard) {
+        target.astray = target.goes_astray(heard);
+        if target.astray || target.begins_anew(heard) {
             target.tally.restarts = target.tally.restarts.saturating_add(1);
         }
-        let first = u64::from(target.tally.first);
-        target.astray = !target.astray && target.restart && first > 0 && offset > first;
         // It has taken the first block: from here on it has this image.
-        if (1..=first).contains(&offset) {
+        if (1..=u64::from(target.tally.first)).contains(&offset) {
             target.restart = false;
         }
-        target.tally.offset = offset;
+        // What it counts on from is not of this image; that it begins anew then is counted already.
+        target.tally.offset = if target.astray { 0 } else { offset };
     }
 
     fn runs_target(&self) -> bool {
@@ -392,8 +396,9 @@ impl Standing {
     }
 
     fn enter(&mut self, state: State, now_ms: u64) {
-        if let Some(target) = self.target.as_mut().filter(|_| state != State::Swapping) {
-            target.waiting = false;
+        if let Some(target) = &mut self.target {
+            target.waiting &= state == State::Swapping;
+            target.astray &= state == State::Transferring;
         }
         self.state = state;
         self.since_ms = now_ms;

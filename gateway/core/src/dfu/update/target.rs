@@ -41,7 +41,7 @@ pub struct Tally {
     pub blocks: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// How often the device began anew.
+    /// How often the device began anew, or was to because it had gone astray.
     pub restarts: u32,
     /// How often it was told to start the release.
     pub swaps: u32,
@@ -94,6 +94,13 @@ impl Target {
     /// Whether the device had something of it, and has nothing of it any more.
     pub(super) fn begins_anew(&self, heard: &Heard) -> bool {
         self.tally.offset > 0 && self.offset(heard) == 0
+    }
+
+    /// Whether the device was given the first block to begin anew with, and counts on from where it was. Of one that is
+    /// astray already it is not said again: it gets the first block in between.
+    pub(super) fn goes_astray(&self, heard: &Heard) -> bool {
+        let first = u64::from(self.tally.first);
+        !self.astray && self.restart && first > 0 && self.offset(heard) > first
     }
 
     /// Whether the order to start it may not have been heard: the device still has all that it had then.

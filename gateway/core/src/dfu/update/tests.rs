@@ -233,6 +233,42 @@ fn a_device_that_counts_on_from_where_it_was_is_told_to_look_before_it_begins_an
 }
 
 #[test]
+fn a_device_that_counts_on_from_where_it_was_for_ever_fails_as_others_do() {
+    let mut scene = Scene::new("2");
+    scene.hears("1", None);
+    scene.writes(0, 600);
+    scene.wanted = Some((release("3"), rule()));
+    scene.hears("1", Some(("2", 600)));
+    for attempt in 1..=3 {
+        scene.writes(0, 600);
+        for restart in 1..=5 {
+            assert!(scene.hears("1", Some(("3", 1_200))).is_empty());
+            assert_eq!((scene.standing.is_astray(), scene.tally().restarts), (true, restart));
+            assert!(scene.hears("1", Some(("3", 1_200))).is_empty());
+            scene.writes(0, 600);
+        }
+        let outcome = scene.hears("1", Some(("3", 1_200)));
+        let reason = "it was to begin 3 anew more than 5 times".to_owned();
+        assert_eq!(turns(&outcome)[0], Turn::Failed { attempt, reason });
+        assert!(!scene.standing.is_astray(), "after a while it may try again");
+    }
+    assert_eq!(scene.standing.state, State::Quarantined);
+}
+
+#[test]
+fn a_device_that_went_astray_and_begins_anew_does_so_once() {
+    let mut scene = Scene::new("2");
+    scene.hears("1", None);
+    scene.writes(0, 600);
+    scene.wanted = Some((release("3"), rule()));
+    scene.hears("1", Some(("2", 600)));
+    scene.writes(0, 600);
+    scene.hears("1", Some(("3", 1_200)));
+    scene.hears("1", Some(("3", 0)));
+    assert_eq!((scene.standing.is_astray(), scene.tally().restarts, scene.tally().offset), (false, 1, 0));
+}
+
+#[test]
 fn a_third_version_after_a_swap_is_a_failed_attempt_too() {
     let mut scene = Scene::new("2");
     scene.transfers();
