@@ -13,7 +13,7 @@ section! {
         jitter: u32 = 10 => restart, in 0..=100;
         /// How long a command waits for a device that is away. A device asks again, and an answer to what it asked before must not meet it then: most devices believe whatever comes.
         command_expiry: Duration = Duration::from_secs(15) => restart, in Duration::from_secs(1)..=Duration::from_secs(30 * 86_400), hit "causeway_mqtt_expired_messages_total";
-        /// How often a device is told to start a release; when the last attempt has failed too, it is quarantined for that version until `causeway dfu forgive`.
+        /// How often a device may try a release: an attempt is over when it was told to start the release and does not run it, or when the transfer fails. When the last attempt has failed too, it is quarantined for that version until `causeway dfu forgive`.
         attempts: u32 = 3 => restart, in 1..=1_000, hit "causeway_dfu_turns_total";
         /// Time between a failed attempt and the next; it doubles with each.
         back_off: Duration = Duration::from_secs(600) => restart, in Duration::ZERO..=Duration::from_secs(30 * 86_400);

@@ -81,11 +81,8 @@ impl DfuMetrics {
         register.add("full", "Statuses of devices that are not watched over, for too many are", new.full.clone());
         register.add("waiting", "Devices whose turning points wait to be written", new.waiting.clone());
         register.add("transactions", "Transactions with turning points", new.transactions.clone());
-        register.add(
-            "lost",
-            "Turning points that could not be written for too long and were given up",
-            new.lost.clone(),
-        );
+        let help = "Turning points that were given up: the store refused them, or too many waited for it";
+        register.add("lost", help, new.lost.clone());
         register.add("progress", "Publications of devices' progress", new.published.clone());
         new
     }

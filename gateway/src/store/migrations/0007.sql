@@ -41,7 +41,8 @@ create table dfu_devices (
     first integer
 ) strict, without rowid;
 
--- How often each device was told to start which version; the latest has the highest place.
+-- The attempts of each device at which version: starts that it was told, and transfers that failed; the latest has the
+-- highest place.
 create table dfu_attempts (
     device text not null references devices (id) on delete cascade,
     version text not null,
