@@ -20,7 +20,7 @@ use causeway_core::message::Message;
 
 pub use view::{DeviceView, Filter};
 
-use super::ledger::{Also, Ledger, Record, Reply};
+use super::ledger::{Also, AlsoOf, Ledger, Record, Reply};
 use super::metrics::DfuMetrics;
 use super::progress::{self, Pacing};
 use super::{Desire, Publish};
@@ -253,7 +253,9 @@ impl Parts {
         };
         for (by, turn) in &turns {
             self.metrics.turned(turn);
-            record.also.extend(self.sources.turned(&device, by, turn, now_ms));
+            let order = matches!(turn, Turn::SwapSent(_)).then_some(record.number);
+            let rows = self.sources.turned(&device, by, turn, now_ms);
+            record.also.extend(rows.into_iter().map(|also| AlsoOf { order, also }));
         }
         let number = record.number;
         let reply = |message, command| {

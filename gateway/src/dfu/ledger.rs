@@ -29,6 +29,14 @@ const WAITING: usize = 64;
 /// committed, as far as is known; should it have been, it changes nothing then.
 pub type Also = Arc<dyn Fn(&Transaction<'_>) -> rusqlite::Result<()> + Send + Sync>;
 
+/// What else is written, and the order to start a release that it tells of, if it does.
+#[derive(Clone)]
+pub(super) struct AlsoOf {
+    /// The turning point of the order.
+    pub(super) order: Option<u64>,
+    pub(super) also: Also,
+}
+
 /// What is to be written of a device.
 #[derive(Clone)]
 pub(super) struct Record {
@@ -36,7 +44,7 @@ pub(super) struct Record {
     pub(super) number: u64,
     pub(super) standing: Standing,
     pub(super) ended: Vec<Ended>,
-    pub(super) also: Vec<Also>,
+    pub(super) also: Vec<AlsoOf>,
 }
 
 /// What is sent when everything that was recorded before it of its device is on the disk.
@@ -48,12 +56,19 @@ pub(super) struct Reply {
     pub(super) command: Option<u64>,
 }
 
+/// Who is told what became of a record.
+pub(super) struct Waiter {
+    device: Arc<str>,
+    number: u64,
+    pub(super) done: oneshot::Sender<bool>,
+}
+
 #[derive(Default)]
 struct Waiting {
     records: HashMap<Arc<str>, Record>,
     replies: Vec<Reply>,
     /// Who is told when everything that waits now is on the disk.
-    waiters: Vec<oneshot::Sender<()>>,
+    waiters: Vec<Waiter>,
     /// Nobody writes any more.
     closed: bool,
 }
@@ -79,12 +94,12 @@ pub(super) struct Round {
     pub(super) due: Vec<Reply>,
     /// What must not be sent: what it follows from is not on the disk.
     pub(super) dropped: Vec<Reply>,
-    /// Who is told that everything that they waited for is on the disk.
-    pub(super) waiters: Vec<oneshot::Sender<()>>,
+    /// Who is told now, and whether that what they waited for is on the disk.
+    pub(super) waiters: Vec<(Waiter, bool)>,
     /// Something has to be tried again.
     pub(super) again: bool,
-    /// Devices of records that were given up.
-    lost: Vec<Arc<str>>,
+    /// The numbers of the records that were given up, by device.
+    pub(super) lost: Vec<(Arc<str>, u64)>,
 }
 
 impl Ledger {
@@ -100,8 +115,9 @@ impl Ledger {
         for reply in replies {
             if waiting.replies.len() < self.max_waiting {
                 waiting.replies.push(reply);
-            } else {
-                room &= reply.command.is_none();
+            } else if let Some(order) = reply.command {
+                room = false;
+                waiting.withdraw(device, order);
             }
         }
         self.metrics.waiting.set(count(waiting.records.len()));
@@ -110,12 +126,13 @@ impl Ledger {
         room
     }
 
-    /// Resolves when everything that was taken so far is on the disk; an error if nobody writes any more.
-    pub(super) fn written(&self) -> oneshot::Receiver<()> {
+    /// Resolves when everything that was taken so far is on the disk, or when that record of the device is given up,
+    /// which is `false`; an error if nobody writes any more.
+    pub(super) fn written(&self, device: Arc<str>, number: u64) -> oneshot::Receiver<bool> {
         let (done, written) = oneshot::channel();
         let mut waiting = self.lock();
         if !waiting.closed {
-            waiting.waiters.push(done);
+            waiting.waiters.push(Waiter { device, number, done });
         }
         drop(waiting);
         self.wake.notify_one();
@@ -138,16 +155,16 @@ impl Ledger {
     pub(super) async fn write(&self) -> Option<Round> {
         let (group, waiters, swap) = self.take()?;
         point(swap, "swap-unwritten");
-        let mut round = Round { waiters, ..Round::default() };
+        let mut round = Round::default();
         let left = if group.is_empty() { group } else { self.commit(group.into(), &mut round).await };
         round.again = !left.is_empty();
-        self.settle(left, &mut round);
+        self.settle(left, waiters, &mut round);
         point(swap && !round.again, "swap-written");
         Some(round)
     }
 
     /// A group, with those who wait for it, if it is all that there is, and whether a command waits.
-    fn take(&self) -> Option<(Group, Vec<oneshot::Sender<()>>, bool)> {
+    fn take(&self) -> Option<(Group, Vec<Waiter>, bool)> {
         let mut waiting = self.lock();
         if waiting.records.is_empty() && waiting.waiters.is_empty() {
             return None;
@@ -197,7 +214,7 @@ impl Ledger {
                 Err(error) if is_final(&error) => {
                     tracing::error!(%device, %error, "dfu: a turning point is given up");
                     self.metrics.lost.inc();
-                    round.lost.push(device.clone());
+                    round.lost.push((device.clone(), record.number));
                 }
                 Err(error) => {
                     let left = group.get(place..).unwrap_or_default().to_vec();
@@ -211,20 +228,35 @@ impl Ledger {
 
     /// Sorts what waited, and takes back what has to be tried again. What follows from a record that waits still waits
     /// with it, unless the store fails: by then its device has asked again.
-    fn settle(&self, left: Group, round: &mut Round) {
+    fn settle(&self, left: Group, mut waiters: Vec<Waiter>, round: &mut Round) {
         let mut waiting = self.lock();
         for (device, record) in left {
             waiting.add(device, record, &self.metrics);
         }
         if round.again {
-            waiting.waiters.append(&mut round.waiters);
+            waiting.waiters.append(&mut waiters);
         }
+        let Round { due, dropped, waiters: told, again, lost, .. } = round;
+        // Whoever waits for what is lost waits no longer.
+        let of =
+            |waiter: &Waiter, (device, number): &(Arc<str>, u64)| waiter.device == *device && waiter.number <= *number;
+        let is_lost = |waiter: &Waiter| lost.iter().any(|lost| of(waiter, lost));
+        waiters.extend(waiting.waiters.extract_if(.., |waiter| is_lost(waiter)));
+        told.extend(waiters.into_iter().map(|waiter| {
+            let written = !is_lost(&waiter);
+            (waiter, written)
+        }));
         for reply in mem::take(&mut waiting.replies) {
-            let (lost, waits) = (round.lost.contains(&reply.device), waiting.records.contains_key(&reply.device));
-            match (lost, waits) {
-                (false, false) => round.due.push(reply),
-                (false, true) if !round.again => waiting.replies.push(reply),
-                _ => round.dropped.push(reply),
+            let lost = lost.iter().any(|(device, _)| *device == reply.device);
+            match (lost, waiting.records.contains_key(&reply.device)) {
+                (false, false) => due.push(reply),
+                (false, true) if !*again => waiting.replies.push(reply),
+                _ => {
+                    if let Some(order) = reply.command {
+                        waiting.withdraw(&reply.device, order);
+                    }
+                    dropped.push(reply);
+                }
             }
         }
         self.metrics.waiting.set(count(waiting.records.len()));
@@ -252,6 +284,13 @@ impl Waiting {
         older.also.drain(..older.also.len().saturating_sub(WAITING));
         (newer.ended, newer.also) = (older.ended, older.also);
     }
+
+    /// An order does not go out: as long as it waits, nobody is told of it.
+    fn withdraw(&mut self, device: &str, order: u64) {
+        if let Some(record) = self.records.get_mut(device) {
+            record.also.retain(|row| row.order != Some(order));
+        }
+    }
 }
 
 /// Where a test ends the process, on the way of an order to start a release.
@@ -265,7 +304,7 @@ fn write(tx: &Transaction<'_>, device: &str, record: &Record, keep: usize) -> ru
     if dfu::put(tx, device, &record.standing)? {
         record.ended.iter().try_for_each(|ended| dfu::add(tx, device, ended, keep))?;
     }
-    record.also.iter().try_for_each(|also| also(tx))
+    record.also.iter().try_for_each(|row| (row.also)(tx))
 }
 
 /// Whether the fault is in what is written, and not in a store that has no room or cannot write just now.

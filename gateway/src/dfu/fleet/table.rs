@@ -29,8 +29,8 @@ pub(super) struct Entry {
     pub(super) touched: bool,
     /// Counts turning points.
     pub(super) turned: u64,
-    /// The last turning point that is on the disk.
-    pub(super) written: u64,
+    /// The last turning point that does not wait any more: it is on the disk, or was given up.
+    pub(super) settled: u64,
     /// The turning point of the last order to start a release.
     pub(super) ordered: u64,
 }

@@ -74,22 +74,23 @@ impl Parts {
     }
 
     fn take_in(&self, round: Round) {
-        for (device, number) in round.written {
-            self.table.change_known(&device, |entry| entry.written = entry.written.max(number));
+        let Round { written, lost, due, dropped, waiters, .. } = round;
+        for (device, number) in written.into_iter().chain(lost) {
+            self.table.change_known(&device, |entry| entry.settled = entry.settled.max(number));
         }
         let mut swap = false;
-        for reply in round.due {
+        for reply in due {
             swap |= reply.command.is_some();
             self.send(reply);
         }
-        for waiter in round.waiters {
+        for (waiter, written) in waiters {
             // Whoever does not want to know any more is not told.
-            let _ = waiter.send(());
+            let _ = waiter.done.send(written);
         }
         if swap {
             crash::point("swap-sent", "");
         }
-        for Reply { device, command, .. } in round.dropped {
+        for Reply { device, command, .. } in dropped {
             if let Some(number) = command {
                 self.unsent("store", &device, number);
             }
@@ -115,21 +116,21 @@ impl Parts {
 
     /// The device is told something else than to start the release: an order that waits is none any more.
     pub(super) fn take_back(&self, device: &str, now_ms: u64) {
-        let taken_back = self.table.change_known(device, |entry| entry.standing.unsent(now_ms).then(|| entry.record()));
-        if let Some(record) = taken_back.flatten() {
-            self.ledger.submit(&device.into(), record, []);
-        }
+        self.table.change_known(device, |entry| {
+            if entry.standing.unsent(now_ms) {
+                self.ledger.submit(&device.into(), entry.record(), []);
+            }
+        });
     }
 
     /// An order to start a release does not go out: it does not count.
-    pub(super) fn unsent(&self, reason: &'static str, device: &Arc<str>, number: u64) {
+    pub(super) fn unsent(&self, reason: &'static str, device: &str, number: u64) {
         self.metrics.unsent(reason);
-        let taken_back = self.table.change_known(device, |entry| {
-            (entry.ordered == number && entry.standing.unsent(self.clock.now_ms())).then(|| entry.record())
+        self.table.change_known(device, |entry| {
+            if entry.ordered == number && entry.standing.unsent(self.clock.now_ms()) {
+                self.ledger.submit(&device.into(), entry.record(), []);
+            }
         });
-        if let Some(record) = taken_back.flatten() {
-            self.ledger.submit(device, record, []);
-        }
     }
 
     /// Writes what was counted since the last time, and counts who is stalled.
@@ -157,7 +158,7 @@ impl Parts {
         let (mut touched, mut stalled) = (Vec::new(), 0);
         self.table.each(|device, entry| {
             stalled += i64::from(entry.standing.is_stalled(stalled_ms, now_ms));
-            if entry.touched && entry.written >= entry.turned {
+            if entry.touched && entry.settled >= entry.turned {
                 entry.touched = false;
                 touched.push((device.clone(), entry.standing.clone()));
             }

@@ -29,10 +29,16 @@ pub struct Filter {
     pub after: Option<String>,
 }
 
-/// Nobody writes any more.
+/// What was forgiven is not on the disk.
 #[derive(Clone, Copy, Debug, Error)]
-#[error("the gateway is ending and wrote nothing: ask again when it is back")]
-pub struct ForgiveError;
+pub enum ForgiveError {
+    /// Nobody writes any more.
+    #[error("the gateway is ending and wrote nothing: ask again when it is back")]
+    Ending,
+    /// The store has an objection to what there was to write of the device.
+    #[error("the store refused it, and it holds only until the gateway is started again: see why in the gateway's log")]
+    Refused,
+}
 
 /// One device.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,7 +63,7 @@ pub struct DeviceView {
     pub reason: Option<String>,
     /// What was wrong with its last status, and when, Unix ms.
     pub problem: Option<(String, u64)>,
-    /// How often it was told to start which version.
+    /// Its attempts at versions: starts that it was told, and transfers that failed.
     pub attempts: Vec<Attempt>,
 }
 
@@ -138,14 +144,21 @@ impl Fleet {
     /// forgive.
     ///
     /// # Errors
-    /// The gateway is ending.
+    /// It is not on the disk.
     pub async fn forgive(&self, id: &str, now_ms: u64) -> Result<bool, ForgiveError> {
-        let forgiven =
-            self.parts.table.change_known(id, |entry| entry.standing.forgive(now_ms).then(|| entry.record()));
-        let Some(record) = forgiven.flatten() else { return Ok(false) };
-        self.parts.ledger.submit(&id.into(), record, []);
-        self.parts.ledger.written().await.map_err(|_| ForgiveError)?;
-        Ok(true)
+        let ledger = &self.parts.ledger;
+        let forgiven = self.parts.table.change_known(id, |entry| {
+            let record = entry.standing.forgive(now_ms).then(|| entry.record())?;
+            let (device, number) = (id.into(), record.number);
+            ledger.submit(&device, record, []);
+            Some(ledger.written(device, number))
+        });
+        let Some(written) = forgiven.flatten() else { return Ok(false) };
+        match written.await {
+            Ok(true) => Ok(true),
+            Ok(false) => Err(ForgiveError::Refused),
+            Err(_) => Err(ForgiveError::Ending),
+        }
     }
 }
 

@@ -42,7 +42,8 @@ impl Scene {
             Some(code) => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
             None => tx.execute("insert into turns values ('failed')", []).map(drop),
         });
-        let record = Record { number: 1, standing: Standing::default(), ended: vec![ended()], also: vec![also] };
+        let also = vec![AlsoOf { order: None, also }];
+        let record = Record { number: 1, standing: Standing::default(), ended: vec![ended()], also };
         let device: Arc<str> = device.into();
         let publish: Publish = Arc::new(|_| ());
         let reply = Reply { device: device.clone(), message: Message::default(), publish, command: Some(1) };
@@ -103,9 +104,14 @@ async fn what_follows_from_a_record_that_is_given_up_is_not_sent() {
     for device in ["a", "b"] {
         scene.ends(device, &script);
     }
-    let mut written = scene.ledger.written();
+    let mut waits = ["a", "b"].map(|device| scene.ledger.written(device.into(), 1));
     let round = scene.ledger.write().await.unwrap();
     assert_eq!((round.written.len(), round.due.len(), round.dropped.len(), round.again), (1, 1, 1, false));
-    assert_eq!((round.waiters.len(), written.try_recv().is_ok()), (1, false), "they are told when all is taken in");
+    assert!(waits.iter_mut().all(|wait| wait.try_recv().is_err()), "they are told when all is taken in");
+    let told: Vec<_> = round.waiters.iter().map(|(waiter, written)| (waiter.device.clone(), *written)).collect();
+    assert_eq!(told.len(), 2);
+    for (device, written) in told {
+        assert_eq!(written, round.written.contains(&(device, 1)));
+    }
     assert_eq!(scene.rows().await, (1, 1));
 }

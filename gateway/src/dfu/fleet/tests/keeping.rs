@@ -1,6 +1,7 @@
 //! What is kept, for how long, and how much of it.
 
 use super::*;
+use crate::dfu::fleet::view::ForgiveError;
 
 async fn run_once(scene: &Scene) {
     let stop = CancellationToken::new();
@@ -61,6 +62,30 @@ async fn counts_are_not_written_before_the_turning_points_they_follow_from() {
 }
 
 #[tokio::test]
+async fn counts_are_written_although_a_turning_point_before_them_is_given_up() {
+    let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
+    scene.refuses_turns("Started").await;
+    scene.speaks("a", &says("1", None), 10);
+    scene.writes().await;
+    assert!(scene.store.read(dfu::all).await.unwrap().is_empty());
+    scene.speaks("a", &says("1", Some(500)), 11);
+    scene.fleet.parts.flush().await;
+    let stored = scene.store.read(dfu::all).await.unwrap();
+    assert_eq!(stored[0].1.target.as_ref().unwrap().tally.blocks, 2);
+}
+
+#[tokio::test]
+async fn what_is_forgiven_and_cannot_be_written_is_said_to_be_so() {
+    let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
+    scene.transfers("a", 10);
+    scene.writes().await;
+    scene.refuses_turns("Failed").await;
+    scene.speaks("a", &says("1", None), 20);
+    let (forgiven, _) = tokio::join!(scene.fleet.forgive("a", 30), scene.fleet.parts.write());
+    assert!(matches!(forgiven, Err(ForgiveError::Refused)), "{forgiven:?}");
+}
+
+#[tokio::test]
 async fn the_history_has_every_attempt_with_its_outcome() {
     let config = DfuConfig { back_off: Duration::ZERO, history: 2, ..DfuConfig::default() };
     let scene = Scene::new(config).await.with_turns().await;
@@ -94,7 +119,7 @@ async fn a_device_that_finds_the_table_full_waits_and_a_removed_one_makes_room()
     assert_eq!(scene.speaks("c", &says("1", None), 10), Step::Wait);
     assert_eq!(scene.speaks("c", &says("2", None), 10), Step::Sync, "it runs what it is to run");
     assert!(scene.fleet.device("c", 10).is_none());
-    assert!(scene.metrics().contains("causeway_dfu_full_total"), "{}", scene.metrics());
+    assert!(scene.metrics().contains("causeway_dfu_full_total 2\n"), "{}", scene.metrics());
     scene.fleet.parts.devices.remove("a").await.unwrap();
     scene.fleet.parts.forget_removed();
     assert!(matches!(scene.speaks("c", &says("1", None), 20), Step::Write { .. }));
