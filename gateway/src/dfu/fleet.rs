@@ -52,7 +52,7 @@ struct Parts {
     metrics: DfuMetrics,
 }
 
-/// Whom the fleet asks. None of these may wait.
+/// Whom the fleet asks. None of these may wait, nor ask the fleet.
 pub trait Sources: Send + Sync {
     /// What a device is to get by its assignments, when it runs this version. It is held if the bytes are not there. A
     /// campaign may take note that the device is done or unfit.
@@ -133,10 +133,10 @@ impl Fleet {
             let outcome = entry.standing.heard(heard, wanted, &limits, now_ms);
             entry.problem = None;
             entry.touched = true;
-            parts.note(id, entry, outcome, line, now_ms)
+            parts.note(id, entry, outcome, None, line, now_ms)
         });
-        if let Some((turned, progress)) = changed {
-            parts.record(turned, None, progress, line, now_ms);
+        if let Some(noted) = changed {
+            parts.finish(&device.id, noted, line);
         }
         parts.follow(device, Some(&heard.version), desire, now_ms).orders
     }
@@ -152,21 +152,18 @@ impl Fleet {
             return (line.publish)(reply);
         };
         let patch_size = parts.patch_size(device, &assignment.release, step);
+        let (command, at_once) = if *step == Step::Swap { (Some(reply), None) } else { (None, Some(reply)) };
         let changed = parts.table.change(&device.id, |id, entry| {
             let outcome = entry.standing.told(assignment, step, now_ms);
             entry.patch_size = patch_size.or(entry.patch_size);
             entry.touched = true;
             entry.keep_pace(&outcome, now_ms);
-            parts.note(id, entry, outcome, line, now_ms)
+            parts.note(id, entry, outcome, command, line, now_ms)
         });
         // Without a place in the table there are no orders to update.
-        let Some((turned, progress)) = changed else { return parts.metrics.unsent("full") };
-        if *step == Step::Swap {
-            parts.record(turned, Some(reply), progress, line, now_ms);
-        } else {
-            parts.record(turned, None, progress, line, now_ms);
-            (line.publish)(reply);
-        }
+        let Some(noted) = changed else { return parts.metrics.unsent("full") };
+        parts.finish(&device.id, noted, line);
+        at_once.into_iter().for_each(|reply| (line.publish)(reply));
     }
 
     /// Notes that a status could not be answered as it was meant: it is shown beside the device until it says something
@@ -198,75 +195,75 @@ impl Fleet {
     }
 }
 
-/// A device that turned: what is to be written, and what that means to whoever assigned the release.
-struct Turned {
-    device: Arc<str>,
-    record: Record,
-    turns: Vec<(By, Turn)>,
+/// What is left of a change when its device is not locked any more.
+struct Noted {
+    /// What is published at once.
+    progress: Option<Message>,
+    /// The order to start a release that found no room.
+    full: Option<u64>,
 }
 
 impl Parts {
-    /// What came of a change: what is to be written, and what is to be published of it.
+    /// Hands over what came of a change: what is to be written, and what is sent when that is on the disk. The device is
+    /// locked meanwhile, so that its turning points get into the ledger in their order. An order to start a release that
+    /// turns nothing finds one that waits, and takes its place.
     fn note(
         &self,
         id: &Arc<str>,
         entry: &mut Entry,
         outcome: Outcome,
+        command: Option<Message>,
         line: &Line,
         now_ms: u64,
-    ) -> (Option<Turned>, Option<Message>) {
+    ) -> Noted {
+        let progress = self.progress(id, entry, !outcome.is_empty(), line, now_ms);
+        let (turned, before) = (!outcome.is_empty(), entry.ordered);
+        let record = turned.then(|| self.record(id, entry, outcome, now_ms));
+        let (command, newer) = if entry.ordered == before { (None, command) } else { (command, None) };
+        if let Some(message) = newer {
+            self.metrics.unsent("waiting");
+            self.ledger.readdress(id, entry.ordered, message, &line.publish);
+        }
+        let Some(record) = record else { return Noted { progress, full: None } };
+        let number = record.number;
+        let reply = |message, command| Reply { device: id.clone(), message, publish: line.publish.clone(), command };
+        let replies = command.map(|message| reply(message, Some(number))).into_iter();
+        let replies = replies.chain(progress.map(|message| reply(message, None)));
+        let room = self.ledger.submit(id, record, replies);
+        Noted { progress: None, full: (!room).then_some(number) }
+    }
+
+    /// What is to be published of a change.
+    fn progress(&self, id: &str, entry: &mut Entry, turned: bool, line: &Line, now_ms: u64) -> Option<Message> {
         let percent = progress::percent(&entry.standing, entry.size());
-        let turned = !outcome.is_empty();
         if turned {
             entry.published.turned(percent, self.pacing, now_ms);
         }
         let moving = entry.standing.state == State::Transferring;
         let shown = turned || (moving && entry.published.is_due(percent, self.pacing, now_ms));
         let topic = line.progress.as_ref().filter(|_| shown);
-        let message = topic.map(|topic| progress::message(topic, id, &entry.standing, entry.size(), now_ms));
-        if !turned {
-            return (None, message);
-        }
-        let Outcome { turns, ended, .. } = outcome;
-        let record = Record { ended, ..entry.record() };
-        if turns.iter().any(|(_, turn)| matches!(turn, Turn::SwapSent(_))) {
-            entry.ordered = record.number;
-        }
-        (Some(Turned { device: id.clone(), record, turns }), message)
+        topic.map(|topic| progress::message(topic, id, &entry.standing, entry.size(), now_ms))
     }
 
-    /// Hands over what turned, and what is sent when that is on the disk. A command that turns nothing finds one that
-    /// waits, which goes out in its stead.
-    fn record(
-        &self,
-        turned: Option<Turned>,
-        command: Option<Message>,
-        progress: Option<Message>,
-        line: &Line,
-        now_ms: u64,
-    ) {
-        let Some(Turned { device, mut record, turns }) = turned else {
-            if command.is_some() {
-                self.metrics.unsent("waiting");
-            }
-            return progress.into_iter().for_each(|message| (line.publish)(message));
-        };
+    /// A turning point: what is to be written of the device, and of whoever assigned the release.
+    fn record(&self, id: &str, entry: &mut Entry, outcome: Outcome, now_ms: u64) -> Record {
+        let Outcome { turns, ended, .. } = outcome;
+        let mut record = Record { ended, ..entry.record() };
         for (by, turn) in &turns {
             self.metrics.turned(turn);
             let order = matches!(turn, Turn::SwapSent(_)).then_some(record.number);
-            let rows = self.sources.turned(&device, by, turn, now_ms);
+            entry.ordered = order.unwrap_or(entry.ordered);
+            let rows = self.sources.turned(id, by, turn, now_ms);
             record.also.extend(rows.into_iter().map(|also| AlsoOf { order, also }));
         }
-        let number = record.number;
-        let reply = |message, command| {
-            let publish = line.publish.clone();
-            Reply { device: device.clone(), message, publish, command }
-        };
-        let replies = command.map(|message| reply(message, Some(number))).into_iter();
-        let replies = replies.chain(progress.map(|message| reply(message, None)));
-        if !self.ledger.submit(&device, record, replies.collect::<Vec<_>>()) {
-            self.unsent("full", &device, number);
+        record
+    }
+
+    fn finish(&self, device: &str, noted: Noted, line: &Line) {
+        if let Some(number) = noted.full {
+            self.unsent("full", device, number);
         }
+        noted.progress.into_iter().for_each(|message| (line.publish)(message));
     }
 
     fn patch_size(&self, device: &Device, release: &Release, step: &Step) -> Option<u64> {

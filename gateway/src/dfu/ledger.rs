@@ -126,6 +126,15 @@ impl Ledger {
         room
     }
 
+    /// Has a command that waits go out as this message instead.
+    pub(super) fn readdress(&self, device: &str, order: u64, message: Message, publish: &Publish) {
+        let mut waiting = self.lock();
+        let mut replies = waiting.replies.iter_mut();
+        if let Some(reply) = replies.find(|reply| reply.command == Some(order) && *reply.device == *device) {
+            (reply.message, reply.publish) = (message, publish.clone());
+        }
+    }
+
     /// Resolves when everything that was taken so far is on the disk, or when that record of the device is given up,
     /// which is `false`; an error if nobody writes any more.
     pub(super) fn written(&self, device: Arc<str>, number: u64) -> oneshot::Receiver<bool> {

@@ -18,9 +18,13 @@ use crate::store::StoreMetrics;
 /// What is assigned, which a test changes.
 type Assigned = Arc<Mutex<Option<Desire>>>;
 
+/// What happens while the fleet asks what a turning point means, once.
+type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
 /// What the fleet is answered.
 struct Answers {
     desire: Assigned,
+    meanwhile: Meanwhile,
 }
 
 impl Sources for Answers {
@@ -29,6 +33,8 @@ impl Sources for Answers {
     }
 
     fn turned(&self, device: &str, _: &By, turn: &Turn, _: u64) -> Vec<Also> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        meanwhile.into_iter().for_each(|meanwhile| meanwhile());
         let row = format!("{device} {turn:?}");
         vec![Arc::new(move |tx| tx.execute("insert into turns values (?1)", [&row]).map(drop))]
     }
@@ -44,6 +50,7 @@ struct Scene {
     store: Store,
     fleet: Fleet,
     assigned: Assigned,
+    meanwhile: Meanwhile,
     /// What went out, in its order: topic and payload.
     sent: Arc<Mutex<Vec<(String, String)>>>,
     registry: Registry,
@@ -93,10 +100,11 @@ impl Scene {
             Devices::open(store.clone(), &DevicesConfig::default(), DevicesMetrics::new(&mut registry)).unwrap();
         let assigned = Assigned::default();
         *assigned.lock().unwrap() = Some(desire("2"));
-        let sources = Box::new(Answers { desire: assigned.clone() });
+        let meanwhile = Meanwhile::default();
+        let sources = Box::new(Answers { desire: assigned.clone(), meanwhile: meanwhile.clone() });
         let metrics = DfuMetrics::new(&mut registry);
         let fleet = Fleet::open(&config, store.clone(), devices, Clock::new(0), sources, metrics).unwrap();
-        Self { home, store, fleet, assigned, sent: Arc::default(), registry }
+        Self { home, store, fleet, assigned, meanwhile, sent: Arc::default(), registry }
     }
 
     /// The rows that campaigns would write have a table.
@@ -280,6 +288,20 @@ async fn a_full_disk_costs_no_device_an_attempt() {
     let stored = scene.store.read(dfu::all).await.unwrap();
     assert_eq!((stored[0].1.state, stored[0].1.attempts.of("2").made), (State::Swapping, 1));
     assert_eq!(scene.speaks("a", &says("2", None), 100), Step::Sync);
+}
+
+#[tokio::test]
+async fn an_order_to_start_goes_where_its_device_has_asked_last() {
+    let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
+    scene.transfers("a", 10);
+    let (device, line) = (scene.device("a"), scene.line());
+    let orders = scene.fleet.heard(&device, &says("1", Some(1_000)), &line, 20);
+    let reply = Message { topic: "elsewhere".into(), ..Message::default() };
+    scene.fleet.told(&device, &orders, &Step::Swap, reply, &line, 20);
+    scene.writes().await;
+    let elsewhere = scene.sent.lock().unwrap().iter().filter(|(topic, _)| topic == "elsewhere").count();
+    assert_eq!((scene.commands(), elsewhere), (2, 1));
+    assert!(scene.metrics().contains("causeway_dfu_unsent_total{reason=\"waiting\"} 1"), "{}", scene.metrics());
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What is kept, for how long, and how much of it.
 
+use std::sync::mpsc;
+
 use super::*;
 use crate::dfu::fleet::view::ForgiveError;
 
@@ -83,6 +85,33 @@ async fn what_is_forgiven_and_cannot_be_written_is_said_to_be_so() {
     scene.speaks("a", &says("1", None), 20);
     let (forgiven, _) = tokio::join!(scene.fleet.forgive("a", 30), scene.fleet.parts.write());
     assert!(matches!(forgiven, Err(ForgiveError::Refused)), "{forgiven:?}");
+}
+
+#[tokio::test]
+async fn what_is_older_never_gets_onto_the_disk_behind_what_is_newer() {
+    let scene = Scene::new(DfuConfig::default()).await.with_turns().await;
+    scene.transfers("a", 10);
+    scene.writes().await;
+    let (fails, failing) = mpsc::channel();
+    let (forgave, forgiven) = mpsc::channel();
+    let fleet = scene.fleet.clone();
+    let operator = std::thread::spawn(move || {
+        failing.recv().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let both = async { tokio::join!(fleet.forgive("a", 30), fleet.parts.write()) };
+        assert!(runtime.block_on(both).0.unwrap());
+        // By then nobody may want to know.
+        let _ = forgave.send(());
+    });
+    *scene.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        fails.send(()).unwrap();
+        // The operator is to wait until the failure is in the ledger; if not, the failure comes behind.
+        let _ = forgiven.recv_timeout(Duration::from_millis(200));
+    }));
+    let _ = scene.fleet.heard(&scene.device("a"), &says("1", None), &scene.line(), 20);
+    operator.join().unwrap();
+    scene.writes().await;
+    assert!(scene.store.read(dfu::all).await.unwrap()[0].1.attempts.all().is_empty());
 }
 
 #[tokio::test]
