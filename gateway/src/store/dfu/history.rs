@@ -27,7 +27,8 @@ pub struct Filter {
     pub before: Option<i64>,
 }
 
-/// Adds an attempt of a device that is known, and deletes the oldest of it beyond `keep`.
+/// Adds an attempt of a device that is known, and deletes the oldest of it beyond `keep`. One that is there already is
+/// not added again: the transaction may have been committed although that was not known.
 pub fn add(tx: &Transaction<'_>, device: &str, ended: &Ended, keep: usize) -> rusqlite::Result<()> {
     let Ended { target, attempt, end, at_ms } = ended;
     let (by_kind, by_name) = by_columns(&target.by);
@@ -36,7 +37,9 @@ pub fn add(tx: &Transaction<'_>, device: &str, ended: &Ended, keep: usize) -> ru
         "insert into dfu_history (device, name, from_version, version, size, by_kind, by_name, patch, started_ms,
              ended_ms, blocks, bytes, restarts, attempt, outcome, reason)
          select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16
-         where exists (select 1 from devices where id = ?1)",
+         where exists (select 1 from devices where id = ?1) and not exists
+             (select 1 from dfu_history where device = ?1 and version = ?4 and started_ms is ?9 and ended_ms = ?10
+                 and attempt = ?14 and outcome = ?15)",
     )?
     .execute(params![
         device,

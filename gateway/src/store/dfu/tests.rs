@@ -131,6 +131,22 @@ fn an_attempt_that_is_over_reads_back_with_its_reason() {
 }
 
 #[test]
+fn an_attempt_that_is_written_again_is_one_line() {
+    scratch(|tx| {
+        known(tx, &["a", "b"])?;
+        let mut other = ended(End::Confirmed);
+        other.target.started_ms = None;
+        for _ in 0..2 {
+            add(tx, "a", &ended(End::Confirmed), 10)?;
+            add(tx, "a", &other, 10)?;
+            add(tx, "b", &other, 10)?;
+        }
+        assert_eq!(history(tx, &Filter::default(), 10)?.len(), 3);
+        Ok(())
+    });
+}
+
+#[test]
 fn rows_of_a_removed_device_go_and_none_come_after() {
     scratch(|tx| {
         known(tx, &["a"])?;
