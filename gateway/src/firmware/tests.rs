@@ -479,8 +479,11 @@ fn what_patches_could_be_made_of_gives_way_to_a_patch_that_is_made() {
     // Room for two images of 80 000 bytes and what is said of them, and not for a patch.
     let firmware = start(Size(161_500));
     let to = settled(|| firmware.release(&second)).unwrap();
+    let base = firmware.shared.read().base("motor", "0.1.0").unwrap();
+    firmware.shared.hold();
     let patch = settled(|| firmware.patch("motor", "0.1.0", &to, &formats(&[PATCH_FORMAT]))).unwrap().unwrap();
     settled(|| firmware.image(&patch.image)).unwrap();
+    assert!(!firmware.shared.artifacts.has(&base.said.image), "there was room for both");
 }
 
 #[test]
