@@ -1,8 +1,8 @@
 //! The fleet: what the gateway knows of each device's firmware, and what it makes of it.
 //!
 //! One status is one conversation: [`Fleet::orders`] says what is to become of the device, [`Fleet::heard`] takes in what
-//! it said and says that anew, and [`Fleet::told`] counts what it is told and sends it, if need be after its turning point is on the disk.
-//! None of them waits. Who is to get what is asked of [`Sources`]; the machine of one device is in
+//! it said and says that anew, and [`Fleet::told`] counts what it is told and sends it, if need be after its turning
+//! point is on the disk. None of them waits. Who is to get what is asked of [`Sources`]; the machine of one device is in
 //! `causeway_core::dfu::update`.
 
 mod orders;

@@ -10,6 +10,7 @@ use causeway_core::dfu::update::Standing;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::table::Entry;
 use super::{Fleet, Parts, millis};
 use crate::crash;
 use crate::dfu::ledger::{Reply, Round};
@@ -116,18 +117,19 @@ impl Parts {
 
     /// The device is told something else than to start the release: an order that waits is none any more.
     pub(super) fn take_back(&self, device: &str, now_ms: u64) {
-        self.table.change_known(device, |entry| {
-            if entry.standing.unsent(now_ms) {
-                self.ledger.submit(&device.into(), entry.record(), []);
-            }
-        });
+        self.withdraw(device, now_ms, |_| true);
     }
 
     /// An order to start a release does not go out: it does not count.
     pub(super) fn unsent(&self, reason: &'static str, device: &str, number: u64) {
         self.metrics.unsent(reason);
+        self.withdraw(device, self.clock.now_ms(), |entry| entry.ordered == number);
+    }
+
+    /// Takes an order that waits back, if it is the one that is meant, in memory and on the disk.
+    fn withdraw(&self, device: &str, now_ms: u64, is_meant: impl FnOnce(&Entry) -> bool) {
         self.table.change_known(device, |entry| {
-            if entry.ordered == number && entry.standing.unsent(self.clock.now_ms()) {
+            if is_meant(entry) && entry.standing.unsent(now_ms) {
                 self.ledger.submit(&device.into(), entry.record(), []);
             }
         });
