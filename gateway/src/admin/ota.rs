@@ -18,7 +18,7 @@ use super::Context;
 use super::campaigns::{found, make, refused};
 use super::route::{Call, Refused};
 use crate::devices::Device;
-use crate::dfu::campaigns::{Order, REMOVED, Shown};
+use crate::dfu::campaigns::{Campaigns, Order, REMOVED, Shown};
 use crate::store::campaigns::{Asked, Page};
 
 /// Jobs and devices of one page.
@@ -158,8 +158,7 @@ pub(super) async fn create_for(context: Context, call: Call) -> Result<Json, Ref
     let device = named(&context, id);
     let device = device.ok_or_else(|| Refused::unknown(format!("there is no device `{}`", id.escape_debug())))?;
     let types = &context.config.campaigns.ota.types;
-    let of_type = device.attributes.get("type").is_some_and(|own| types.contains(own));
-    if !types.is_empty() && !of_type {
+    if !Campaigns::has_jobs(&device, types) {
         let types = types.join(", ");
         return Err(Refused::invalid(format!("jobs are for devices of the type {types} (`campaigns.ota.types`)")));
     }

@@ -30,9 +30,7 @@ impl Campaigns {
         running: Running<'_>,
     ) -> Result<Vec<Arc<Device>>, CampaignError> {
         let mut devices = self.registered();
-        devices.retain(|device| {
-            types.is_empty() || device.attributes.get("type").is_some_and(|own| types.iter().any(|other| own == other))
-        });
+        devices.retain(|device| Self::has_jobs(device, types));
         let known: Vec<_> = devices
             .into_iter()
             .map(|device| {
@@ -53,6 +51,12 @@ impl Campaigns {
             Ok::<_, rusqlite::Error>(meant)
         });
         read.await.map_err(|error| CampaignError::Store(error.to_string()))
+    }
+
+    /// Whether jobs of the fleet API may be for a device: for those of `types`, or for all if there are none.
+    #[must_use]
+    pub fn has_jobs(device: &Device, types: &[String]) -> bool {
+        types.is_empty() || device.attributes.get("type").is_some_and(|own| types.contains(own))
     }
 
     /// The vehicles of these devices, as far as they are known.
