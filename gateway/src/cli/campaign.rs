@@ -3,6 +3,7 @@
 mod create;
 mod watch;
 
+use causeway_core::dfu::campaign::Standing;
 use clap::{Args, Subcommand};
 use serde_json::Value as Json;
 
@@ -165,10 +166,10 @@ fn print(campaign: &Json, output: &mut Output) {
     let cells = |wave: &Json| {
         let open = if wave["open"] == true { "open" } else { "waits" };
         let mut cells = vec![text(wave, "wave"), open.to_owned(), text(wave, "devices")];
-        cells.extend(STATES.map(|state| text(&wave["counts"], state)));
+        cells.extend(states().map(|state| text(&wave["counts"], state)));
         cells
     };
-    let heads: Vec<&str> = ["wave", "state", "devices"].into_iter().chain(STATES).collect();
+    let heads: Vec<&str> = ["wave", "state", "devices"].into_iter().chain(states()).collect();
     output.table(&heads, &rows(items(campaign, "waves"), cells));
 }
 
@@ -179,8 +180,9 @@ fn stops(plan: &Json) -> String {
 }
 
 /// How far devices of a campaign can be.
-const STATES: [&str; 9] =
-    ["queued", "offered", "in-progress", "succeeded", "failed", "quarantined", "timed-out", "skipped", "cancelled"];
+fn states() -> [&'static str; Standing::ALL.len()] {
+    Standing::ALL.map(Standing::word)
+}
 
 fn targets(devices: &[Json], output: &mut Output) {
     let cells =

@@ -6,10 +6,11 @@ use std::io::IsTerminal;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use causeway_core::dfu::campaign::Standing;
 use clap::Args;
 use serde_json::Value as Json;
 
-use super::{STATES, count, failing, waves};
+use super::{count, failing, states, waves};
 use crate::cli::client::Client;
 use crate::cli::output::printable;
 use crate::cli::show::{items, text};
@@ -130,8 +131,8 @@ fn bar(of: &Json) -> String {
 
 /// Devices that the campaign waits for no longer, of a hundred.
 fn percent(of: &Json) -> u64 {
-    let over = ["succeeded", "quarantined", "timed-out", "skipped", "cancelled"];
-    let done = over.iter().map(|state| count(of, state)).sum::<u64>();
+    let over = Standing::ALL.into_iter().filter(|standing| standing.is_final());
+    let done = over.map(|standing| count(of, standing.word())).sum::<u64>();
     match of["devices"].as_u64() {
         None | Some(0) => 100,
         Some(devices) => done * 100 / devices,
@@ -139,7 +140,7 @@ fn percent(of: &Json) -> u64 {
 }
 
 fn counts(of: &Json) -> String {
-    let counts = STATES.iter().map(|state| (count(of, state), state)).filter(|(count, _)| *count > 0);
+    let counts = states().into_iter().map(|state| (count(of, state), state)).filter(|(count, _)| *count > 0);
     counts.map(|(count, state)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
 }
 
